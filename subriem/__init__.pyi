@@ -1,0 +1,14 @@
+from . import errors as errors
+from . import flows as flows
+from . import models as models
+from . import results as results
+from . import study as study
+from .errors import SubriemError as SubriemError
+from .flows.flow import flow as flow
+from .flows.losses import CrossEntropyLoss as CrossEntropyLoss
+from .flows.losses import SquaredLoss as SquaredLoss
+from .flows.stopping import stopping_time as stopping_time
+from .network import OutputMap as OutputMap
+from .results.netcdf import open_results as open_results
+from .results.netcdf import save as save
+from .study.definition import Study as Study

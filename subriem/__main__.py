@@ -1,0 +1,5 @@
+"""``python -m subriem``."""
+
+from subriem.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""Flows of the parameters of a network: losses, lift, path following, stopping time, equilibria."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,452 @@
+"""The adapted and the straight flow through all regimes of rank.
+
+Full row rank: the output path is known in advance and followed. Rank-deficient with a projector
+P = D D+ that stays put (duplicated inputs): the same, towards x_0 + P (y - x_0). Otherwise, and
+after rank is lost on the way: the projected flow, integrated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from subriem.factorization import TriangularFactor
+from subriem.flows.curves import EuclideanFlow, Segment
+from subriem.flows.losses import Loss, SquaredLoss
+from subriem.flows.orbit import RankLoss
+from subriem.flows.path_following import PathFollower, PathPoint
+from subriem.flows.path_lift import PathLift
+from subriem.flows.projected import ProjectedFlow
+from subriem.network import Linearization
+
+__all__ = ["AdaptedFlow", "Stage"]
+
+# Singular values below this part of the largest one on the orbit count as lost where no step,
+# however small, stays on the output path.
+_LOST_BELOW = 1e-4
+_STATIONARITY = 1e-8
+# The projected flow is given this many of its own time constants N to settle.
+_PATIENCE = 200.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A point of the flow on its way to the recorder.
+
+    Attributes
+    ----------
+    point : PathPoint
+    time : float
+        The flow's own time.
+    predicted : float
+        Predicted loss, or NaN.
+    wanted : bool
+        Whether it is to be stored.
+    """
+
+    point: PathPoint
+    time: float
+    predicted: float
+    wanted: bool
+
+
+@dataclass
+class AdaptedFlow:
+    """Iterate over the stages of the adapted or the straight flow.
+
+    Parameters
+    ----------
+    start : Linearization
+    loss : Loss
+    targets : Tensor, shape (NQ,)
+    straight : bool
+        Time runs over [0, 1] on the segment to the minimizer.
+    tolerance : float
+        Loss above its minimum at which to stop.
+    horizon : float or None
+        Of the flow's own time.
+    times : ndarray or None
+        The flow's own times that are wanted; all steps otherwise.
+    rtol : float
+    on_rank_loss : {"project", "stop"}
+    max_steps : int
+
+    Attributes
+    ----------
+    regime : str
+        ``"full row rank"``, ``"rank-deficient"`` or ``"under-parametrized"``, at the start.
+    stopping_time : float
+        A priori, in the flow's own time; NaN where it is not known.
+    status, message : str
+    events : list of RankLoss
+    lift : PathLift
+        The lift in use, with its counts.
+    before : PathPoint
+        What the stretches before the present one added up to.
+    """
+
+    start: Linearization
+    loss: Loss
+    targets: torch.Tensor
+    straight: bool
+    tolerance: float
+    horizon: float | None
+    times: np.ndarray | None
+    rtol: float
+    on_rank_loss: str
+    max_steps: int
+    status: str = "running"
+    message: str = ""
+    stopping_time: float = math.nan
+    events: list[RankLoss] = field(default_factory=list)
+    steps: int = 0
+    loose_steps: int = 0
+    rejected_steps: int = 0
+    projector: str = "identity"
+    stationarity: float = math.nan
+
+    def __post_init__(self) -> None:
+        """Decide the regime at the start."""
+        outputs = self.start.outputs
+        self.samples = outputs.samples
+        self.lift = PathLift(outputs)
+        self.before = PathPoint(0.0, self.start, math.nan, 0.0, 0.0)
+        self._largest = 0.0
+        self.full = False
+        if outputs.dimension >= outputs.size:
+            factor = self.lift.factor(self.start)
+            self.full = isinstance(factor, TriangularFactor)
+        self.regime = (
+            "full row rank"
+            if self.full
+            else "under-parametrized"
+            if outputs.dimension < outputs.size
+            else "rank-deficient"
+        )
+
+    # ------------------------------------------------------------------ clocks
+
+    def _own(self, t: float) -> float:
+        """The flow's own time of a segment parameter t, where 1 - t = e^{-s/N}."""
+        return t if self.straight else -self.samples * math.log1p(-t)
+
+    def _parameter(self, own: float) -> float:
+        return own if self.straight else -math.expm1(-own / self.samples)
+
+    # ------------------------------------------------------------------ the stages
+
+    def __iter__(self) -> Iterator[Stage]:
+        """Yield the start, then every point of the flow until it ends."""
+        x, y = self.start.value, self.targets
+        if self.loss.excess(x, y) <= self.tolerance:
+            self.status = "converged"
+            self.message = "the loss is within the tolerance at the start"
+            self.stopping_time = 0.0
+            point = PathPoint(0.0, self.start, 0.0, 0.0, 0.0)
+            yield Stage(point, 0.0, self.loss.value(x, y), True)
+        elif self.full and (self.straight or isinstance(self.loss, SquaredLoss)):
+            end = self.loss.minimizer(x, y)
+            yield from self._along_segment(end, deficient=False)
+        elif self.full:
+            yield from self._along_euclidean_flow()
+        else:
+            yield from self._deficient()
+
+    def _deficient(self) -> Iterator[Stage]:
+        """D lacks full row rank from the start."""
+        outputs = self.start.outputs
+        self.lift = PathLift(outputs, deficient=True)
+        factor = self.start.spectrum()
+        self.start.factor = factor
+        decision = factor.decision
+        if outputs.dimension >= outputs.size:
+            values = decision.singular_values
+            self.events.append(
+                RankLoss(
+                    time=0.0,
+                    kind="initial",
+                    rank=int(decision),
+                    tolerance=decision.tolerance,
+                    smallest_kept=float(values[int(decision) - 1]) if decision else 0.0,
+                    largest_lost=float(values[int(decision)]) if not decision.full else 0.0,
+                    lost=factor.lost,
+                )
+            )
+        # Truncate at the middle of the gap, so that rounding moves no value across the cut.
+        if 0 < int(decision) < len(decision.singular_values):
+            self.lift.cutoff = math.sqrt(
+                decision.tolerance * float(decision.singular_values[int(decision) - 1])
+            )
+        if isinstance(self.loss, SquaredLoss):
+            x = self.start.value
+            end = x + factor.project(self.targets - x)
+            if bool((end != x).any()):
+                self.projector = "constant"
+                yield from self._along_segment(end, deficient=True)
+                return
+        self.projector = "turning"
+        yield from self._projected(PathPoint(0.0, self.start, math.nan, 0.0, 0.0), 0.0)
+
+    def _along_segment(self, end: torch.Tensor, *, deficient: bool) -> Iterator[Stage]:
+        x, y = self.start.value, self.targets
+        curve = Segment(x, end)
+        out_of_reach = self.loss.excess(end, y)
+        within_reach = self.loss.excess(x, y) - out_of_reach
+        squared = isinstance(self.loss, SquaredLoss)
+
+        def predicted(t: float) -> float:
+            if squared:
+                return out_of_reach + (1.0 - t) ** 2 * within_reach
+            return self.loss.value(curve.position(t), y)
+
+        eps = torch.finfo(x.dtype).eps
+        length = float(torch.linalg.vector_norm(end - x))
+        # Nearer to the end than this, positions on the segment are not told apart.
+        nearest = 10 * eps * max(1.0, float(torch.linalg.vector_norm(end)) / length)
+        remaining = self._remaining(predicted, out_of_reach, within_reach, deficient)
+        stop = 1.0 - max(remaining, nearest)
+        if not deficient and self.tolerance > 0:
+            self.stopping_time = self._own(1.0 - remaining)
+        clipped = remaining < nearest
+        if self.horizon is not None:
+            asked = self._parameter(self.horizon)
+            clipped = min(asked, 1.0 - remaining) > 1.0 - nearest
+            stop = min(stop, asked)
+        follower = PathFollower(
+            self.lift,
+            self.start,
+            curve,
+            stop,
+            rtol=self.rtol,
+            times=[] if self.times is None else [self._parameter(t) for t in self.times],
+            max_steps=self.max_steps,
+        )
+        wanted = {}
+        if self.times is not None:
+            wanted = {self._parameter(own): float(own) for own in self.times}
+        last = None
+        for point in follower:
+            last = point
+            own = wanted.get(point.time, self._own(point.time))
+            store = self.times is None or point.time in wanted
+            yield Stage(point, own, predicted(point.time), store)
+        assert last is not None
+        self._count(follower)
+        if follower.outcome == "end":
+            self._arrived(last, deficient=deficient, clipped=clipped)
+        elif deficient:
+            # The projector turned: the segment is no longer the path.
+            self.projector = "turning"
+            yield from self._after(last)
+        else:
+            yield from self._rank_lost(last, follower.outcome, self._own(last.time))
+
+    def _remaining(
+        self, predicted: object, out_of_reach: float, within_reach: float, deficient: bool
+    ) -> float:
+        """1 - t at which the loss reaches the tolerance, or the flow an equilibrium."""
+        left = self.tolerance - out_of_reach
+        if not isinstance(self.loss, SquaredLoss):
+            return self._bisect(predicted)
+        if left > 0:
+            return min(1.0, math.sqrt(left / within_reach))
+        return _STATIONARITY if deficient else 0.0
+
+    def _bisect(self, predicted: object) -> float:
+        """The same for a loss that is convex along the segment."""
+        assert callable(predicted)
+        low, high = 0.0, 1.0
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            if predicted(1.0 - middle) - self.loss.minimum > self.tolerance:
+                high = middle
+            else:
+                low = middle
+        return low
+
+    def _along_euclidean_flow(self) -> Iterator[Stage]:
+        x, y = self.start.value, self.targets
+        # Near the minimum the rates are at least (smallest label)/N.
+        slowest = self.samples / float(y.min())
+        horizon = 40.0 * slowest if self.horizon is None else self.horizon
+        curve = EuclideanFlow(self.loss, x, y, horizon, self.tolerance or None)
+        if curve.stopped:
+            self.stopping_time = curve.horizon
+        follower = PathFollower(
+            self.lift,
+            self.start,
+            curve,
+            curve.horizon,
+            rtol=self.rtol,
+            times=[] if self.times is None else list(self.times),
+            max_steps=self.max_steps,
+        )
+        last = None
+        for point in follower:
+            last = point
+            store = self.times is None or bool(np.any(self.times == point.time))
+            yield Stage(point, point.time, curve.loss(point.time), store)
+        assert last is not None
+        self._count(follower)
+        if follower.outcome == "end":
+            self._arrived(last, deficient=False, clipped=False)
+        else:
+            yield from self._rank_lost(last, follower.outcome, last.time)
+
+    # ------------------------------------------------------------------ endings
+
+    def _count(self, follower: PathFollower | ProjectedFlow) -> None:
+        self.steps += follower.steps
+        self.rejected_steps += follower.rejected_steps
+        if isinstance(follower, PathFollower):
+            self.loose_steps += follower.loose_steps
+
+    def _arrived(self, last: PathPoint, *, deficient: bool, clipped: bool) -> None:
+        excess = self.loss.excess(last.at.value, self.targets)
+        if excess <= self.tolerance * (1 + 1e-6):
+            self.status = "converged"
+            self.message = f"loss within {self.tolerance:.3g} of its minimum, as predicted"
+        elif deficient and last.time >= 1.0 - 2 * _STATIONARITY:
+            self.status = "equilibrium"
+            self.stationarity = self._stationarity(last.at)
+            self.message = (
+                f"equilibrium with loss {excess:.6g} above the minimum: D has not full row rank "
+                f"({self.regime}), and its range did not turn"
+            )
+        elif clipped:
+            self.status = "rounding"
+            self.message = "the end of the path is reached to rounding; the loss goes no lower"
+        else:
+            self.status = "horizon"
+            self.message = "the time asked for is reached"
+
+    def _stationarity(self, at: Linearization) -> float:
+        """|D' grad_x C| over |D| |grad_x C|."""
+        gradient = self.loss.gradient(at.value, self.targets)
+        pulled = float(torch.linalg.vector_norm(at.vjp(gradient)))
+        size = float(torch.linalg.vector_norm(gradient))
+        largest = math.sqrt(float(torch.trace(at.gram))) if at.gram_fits else 1.0
+        return pulled / (size * largest) if size and largest else 0.0
+
+    def _rank_lost(self, last: PathPoint, outcome: str, own: float) -> Iterator[Stage]:
+        """No step from here stays on the path: tell whether D lost rank, and go on or stop."""
+        at = last.at
+        decision = at.rank()
+        values = decision.singular_values
+        largest = max(self._largest, float(values[0]))
+        cutoff = max(decision.tolerance, _LOST_BELOW * largest)
+        rank = int((values > cutoff).sum())
+        if rank == len(values):
+            self.status = "collapsed"
+            self.message = (
+                f"no step from time {own:.6g} stays on the output path, though the smallest "
+                f"singular value is {values[-1]:.3g} (largest {values[0]:.3g})"
+            )
+            return
+        found = at.spectrum(absolute=cutoff)
+        self.events.append(
+            RankLoss(
+                time=own,
+                kind=outcome,
+                rank=rank,
+                tolerance=cutoff,
+                smallest_kept=float(values[rank - 1]) if rank else 0.0,
+                largest_lost=float(values[rank]),
+                lost=found.lost,
+            )
+        )
+        if self.on_rank_loss == "stop":
+            self.status = "rank_lost"
+            self.message = (
+                f"D lost rank at time {own:.6g}: {len(values) - rank} singular values fell to "
+                f"{values[rank]:.3g} or below"
+            )
+            return
+        counts = self.lift.count
+        self.lift = PathLift(at.outputs, deficient=True, cutoff=cutoff)
+        self.lift.count = counts
+        self.projector = "turning"
+        yield from self._after(last)
+
+    def _after(self, last: PathPoint) -> Iterator[Stage]:
+        """Go on as the projected flow from the last point of a stretch."""
+        own = self._own(last.time) if isinstance(self.loss, SquaredLoss) or self.straight else None
+        time = last.time if own is None else own
+        if self.straight:
+            time = -self.samples * math.log1p(-min(last.time, 1.0 - 1e-15))
+        self.before = PathPoint(
+            last.time,
+            last.at,
+            math.nan,
+            self.before.parameter_error + last.parameter_error,
+            self.before.path_length + last.path_length,
+        )
+        at = last.at.outputs.linearize(last.at.parameters)
+        yield from self._projected(PathPoint(time, at, math.nan, 0.0, 0.0), time, again=True)
+
+    def _projected(self, first: PathPoint, time: float, *, again: bool = False) -> Iterator[Stage]:
+        def clock(s: float) -> float:
+            return -math.expm1(-s / self.samples) if self.straight else s
+
+        def unclock(own: float) -> float:
+            if not self.straight:
+                return own
+            return -self.samples * math.log1p(-min(own, 1.0 - 1e-15))
+
+        horizon = time + _PATIENCE * self.samples
+        if self.horizon is not None:
+            horizon = unclock(self.horizon)
+        wanted = {} if self.times is None else {unclock(float(t)): float(t) for t in self.times}
+        flow = ProjectedFlow(
+            self.lift,
+            first.at,
+            self.loss,
+            self.targets,
+            start_time=time,
+            horizon=max(horizon, time),
+            rtol=self.rtol,
+            times=list(wanted),
+            stationarity=_STATIONARITY,
+        )
+        reached = False
+        last = first
+        for number, point in enumerate(flow):
+            last = point
+            if again and number == 0:
+                continue
+            own = wanted.get(point.time, clock(point.time))
+            yield Stage(point, own, math.nan, self.times is None or point.time in wanted)
+            excess = self.loss.excess(point.at.value, self.targets)
+            if excess <= self.tolerance:
+                reached = True
+                break
+        self._count(flow)
+        self.stationarity = self._stationarity(last.at)
+        excess = self.loss.excess(last.at.value, self.targets)
+        if reached:
+            self.status, self.message = "converged", "the loss is within the tolerance"
+        elif flow.outcome == "equilibrium":
+            self.status = "equilibrium"
+            self.message = (
+                f"equilibrium with loss {excess:.6g} above the minimum; the projected gradient "
+                f"fell to {flow.residual:.1e} of the gradient at the start"
+            )
+        elif flow.outcome == "end":
+            self.status, self.message = "horizon", "the time asked for is reached"
+            if self.horizon is None:
+                self.message = f"no equilibrium within {_PATIENCE:g} time constants"
+        else:
+            self.status = "collapsed"
+            self.message = (
+                f"the projected flow stopped at time {clock(last.time):.6g}: its steps went to "
+                "zero or their budget was spent"
+            )
+
+    def note_largest(self, value: float) -> None:
+        """Take notice of a largest singular value seen on the orbit."""
+        if math.isfinite(value):
+            self._largest = max(self._largest, value)

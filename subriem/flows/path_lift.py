@@ -1,0 +1,118 @@
+"""The lift D+ v along a path: factorizations made seldom, reused as preconditioners between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from subriem.factorization import TriangularFactor
+from subriem.krylov import conjugate_gradient
+from subriem.network import Factor, Linearization, OutputMap
+
+__all__ = ["LiftCount", "PathLift"]
+
+# From this size on a factorization costs more than some twenty actions of D and D'.
+_REUSE_SIZE = 800
+_REUSE_ITERATIONS = 20
+
+
+@dataclass
+class LiftCount:
+    """What the lifts of one path cost.
+
+    Attributes
+    ----------
+    factorizations : dict of str to int
+        How many of each method.
+    iterations : int
+        Conjugate-gradient iterations on the actions, between factorizations.
+    lifts : int
+    """
+
+    factorizations: dict[str, int] = field(default_factory=dict)
+    iterations: int = 0
+    lifts: int = 0
+
+
+class PathLift:
+    """D+ v at the successive points of a path.
+
+    Small problems are factorized at every point. For larger ones the last well-conditioned
+    Cholesky factor is the preconditioner of conjugate gradients on the actions of D and D' at
+    the new point, stopped in the norm of the lifted velocity itself, and is made anew when that
+    takes too many iterations.
+
+    Parameters
+    ----------
+    outputs : OutputMap
+    deficient : bool
+        Whether the rank is known to be less than NQ, so that every factorization is spectral.
+    cutoff : float, optional
+        Truncate singular values below this (absolute) number.
+    """
+
+    def __init__(
+        self, outputs: OutputMap, *, deficient: bool = False, cutoff: float | None = None
+    ) -> None:
+        self.outputs = outputs
+        self.deficient = deficient
+        self.cutoff = cutoff
+        self.count = LiftCount()
+        self._anchor: TriangularFactor | None = None
+
+    def factor(self, at: Linearization) -> Factor:
+        """Factorize at a point, and keep the factor as the preconditioner of what follows.
+
+        Parameters
+        ----------
+        at : Linearization
+
+        Returns
+        -------
+        TriangularFactor or SpectralFactor
+        """
+        fresh = "factor" not in at.__dict__
+        if fresh and self.deficient:
+            at.factor = at.spectrum(
+                absolute=self.cutoff, resolve=False
+            )  # in place of its own choice
+        factor = at.factor
+        if fresh:
+            tally = self.count.factorizations
+            tally[factor.method] = tally.get(factor.method, 0) + 1
+        plain = isinstance(factor, TriangularFactor) and factor.method == "cholesky"
+        self._anchor = factor if plain else None  # type: ignore[assignment]
+        return factor
+
+    def velocity(self, at: Linearization, v: torch.Tensor, rtol: float) -> torch.Tensor:
+        """D+ v at a point.
+
+        Parameters
+        ----------
+        at : Linearization
+        v : Tensor, shape (NQ,)
+        rtol : float
+            Relative accuracy of the velocity that suffices (a factorization gives all there is).
+
+        Returns
+        -------
+        Tensor, shape (K,)
+        """
+        self.count.lifts += 1
+        anchor = self._anchor
+        if "factor" not in at.__dict__ and anchor is not None and len(v) >= _REUSE_SIZE:
+            found = conjugate_gradient(
+                at.gram_action,
+                v,
+                preconditioner=anchor.solve,
+                rtol=rtol,
+                max_iterations=_REUSE_ITERATIONS,
+                norm="energy",
+            )
+            self.count.iterations += found.iterations
+            if found.converged:
+                return at.vjp(found.solution)
+        if not at.gram_fits and not at.jacobian_fits:
+            return at.lift(v, rtol=rtol)
+        return at.vjp(self.factor(at).solve(v))

@@ -1,0 +1,14 @@
+"""Results: the shape of a dataset, where it comes from, and NetCDF in and out."""
+
+from subriem.results.netcdf import open_results as open_results
+from subriem.results.netcdf import save as save
+from subriem.results.provenance import library_version as library_version
+from subriem.results.provenance import provenance as provenance
+from subriem.results.ragged import combine_tasks as combine_tasks
+from subriem.results.ragged import find_conflicts as find_conflicts
+from subriem.results.ragged import select_task as select_task
+from subriem.results.schema import DIMENSIONS as DIMENSIONS
+from subriem.results.schema import build_dataset as build_dataset
+from subriem.results.schema import validate as validate
+from subriem.results.summary import print_failures as print_failures
+from subriem.results.summary import print_summary as print_summary

@@ -1,0 +1,204 @@
+"""The command line of a study, and how errors end a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from subriem.errors import NumericalError, SubriemError
+
+if TYPE_CHECKING:
+    from subriem.study.definition import Study
+
+__all__ = ["Command", "run_from_command_line", "run_options", "study_command"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+EXIT_FAILED = 1
+EXIT_USER_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Command(click.Command):
+    """A command that turns errors of subriem into one line and an exit code.
+
+    A user's mistake ends with 2, a numerical failure with 1, Ctrl-C with 130. ``--debug`` shows
+    the traceback instead. An error that subriem did not foresee always shows its traceback.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As for `click.Command`.
+
+    Examples
+    --------
+    >>> Command("show", callback=lambda: None).params[-1].opts
+    ['--debug']
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Parameters
+        ----------
+        ctx
+            The context of click.
+
+        Returns
+        -------
+        Any
+            What the command returns.
+
+        Raises
+        ------
+        SubriemError
+            With ``--debug`` only.
+        """
+        debug = ctx.params.pop("debug", False)
+        try:
+            return super().invoke(ctx)
+        except SubriemError as error:
+            if debug:
+                raise
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(EXIT_FAILED if isinstance(error, NumericalError) else EXIT_USER_MISTAKE)
+        except KeyboardInterrupt as error:
+            click.echo(str(error) or "stopped", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+def run_options(function: _Function) -> _Function:
+    """Decorate a command with the options that every run has.
+
+    Parameters
+    ----------
+    function
+        The command.
+
+    Returns
+    -------
+    callable
+        The command with its options.
+
+    Examples
+    --------
+    >>> command = click.command(run_options(lambda **options: None))
+    >>> [parameter.name for parameter in command.params]
+    ['out', 'workers', 'resume', 'fresh', 'quiet']
+    """
+    options = [
+        click.option(
+            "--out",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="X.nc",
+            help="File to write; results/<study>.nc by default.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Number of processes; the numbers do not depend on it.",
+        ),
+        click.option("--resume", is_flag=True, help="Go on with what an earlier run finished."),
+        click.option("--fresh", is_flag=True, help="Throw away what an earlier run finished."),
+        click.option("--quiet", is_flag=True, help="Say nothing about progress."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def study_command(study: Study) -> click.Command:
+    """Make the command of one study, with a flag for each of its variants.
+
+    Parameters
+    ----------
+    study
+        The study.
+
+    Returns
+    -------
+    click.Command
+        The command.
+
+    Examples
+    --------
+    >>> from subriem.study import Study
+    >>> study_command(Study("digits", {"seed": [0]})).name
+    'digits'
+    """
+
+    @run_options
+    def run(**options: Any) -> None:
+        chosen = [name for name in study.variants if options.pop(name.replace("-", "_"))]
+        run_from_command_line(study, chosen, **options)
+
+    example = f"python {study.file.name if study.file else 'study.py'}"
+    command = click.command(
+        study.name,
+        cls=Command,
+        help=f"{study.question or f'Run the study {study.name}.'}\n\n\b\nExamples:\n"
+        f"  {example} --workers 2\n  {example} --out results/again.nc --resume",
+    )(run)
+    for variant in study.variants.values():
+        command.params.append(click.Option([f"--{variant.name}"], is_flag=True, help=variant.help))
+    return command
+
+
+def run_from_command_line(
+    study: Study,
+    variants: list[str],
+    *,
+    out: Path | None,
+    workers: int,
+    resume: bool,
+    fresh: bool,
+    quiet: bool,
+) -> None:
+    """Run a study, call what it has for after, name the failures, and exit.
+
+    Parameters
+    ----------
+    study
+        The study.
+    variants
+        Names of the chosen variants; one at most.
+    out, workers, resume, fresh
+        As for `subriem.study.Study.run`.
+    quiet
+        Say nothing about progress.
+
+    Raises
+    ------
+    click.UsageError
+        If several variants are chosen.
+    click.exceptions.Exit
+        With code 1 if a task failed.
+    """
+    if len(variants) > 1:
+        raise click.UsageError(f"choose one of {', '.join(f'--{name}' for name in variants)}")
+    variant = variants[0] if variants else None
+    from rich.console import Console
+
+    from subriem.results import print_failures
+
+    path = out or study.default_out(variant)
+    dataset = study.run(
+        path, workers=workers, resume=resume, fresh=fresh, variant=variant, progress=not quiet
+    )
+    failed = int((dataset["task_status"] != "ok").sum())
+    if failed < dataset["task_status"].size and study.after_function is not None:
+        study.after_function(dataset, path)
+    if failed:
+        print_failures(dataset, Console(stderr=True, highlight=False))
+        raise click.exceptions.Exit(EXIT_FAILED)

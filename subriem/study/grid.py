@@ -1,0 +1,117 @@
+"""Checks of what a study is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from subriem.errors import InputError, InputTypeError
+
+__all__ = ["Grid", "checked_grid", "whole_number"]
+
+Grid = dict[str, list[Any]]
+
+
+def checked_grid(grid: Mapping[str, Sequence[Any]], where: str) -> Grid:
+    """Check a grid and make its values plain Python values.
+
+    Parameters
+    ----------
+    grid
+        Name to values.
+    where
+        Whose grid it is, for error messages.
+
+    Returns
+    -------
+    dict
+        Name to list of texts, whole numbers, numbers or truth values.
+
+    Raises
+    ------
+    InputTypeError
+        If it is no mapping of names to sequences of plain values of one kind.
+    InputError
+        If it is empty, a name is reserved, or a value comes twice, is NaN or too large.
+
+    Examples
+    --------
+    >>> checked_grid({"rate": [1, 0.5]}, "study 'demo'")
+    {'rate': [1.0, 0.5]}
+    """
+    from subriem.results.schema import DIMENSIONS
+
+    if not isinstance(grid, Mapping):
+        raise InputTypeError(
+            f"grid of {where}: expected a mapping of names to values, got {grid!r}"
+        )
+    if not grid:
+        raise InputError(f"grid of {where}: expected at least one name, got an empty grid")
+    for name in grid:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"grid of {where}: {name!r} cannot be the name of a parameter")
+        if name in DIMENSIONS or name == "variant" or name.startswith("task_"):
+            raise InputError(f"grid of {where}: the name {name!r} is reserved; choose another")
+    return {name: _checked_values(values, f"{name!r} of {where}") for name, values in grid.items()}
+
+
+def _checked_values(values: Any, where: str) -> list[Any]:
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
+        raise InputTypeError(f"{where}: expected a list of values, got {values!r}")
+    plain = [value.item() if hasattr(value, "item") else value for value in values]
+    if not plain:
+        raise InputError(f"{where}: expected at least one value, got none")
+    kinds = {type(value) for value in plain}
+    if kinds == {int, float}:
+        plain, kinds = [float(value) for value in plain], {float}
+    if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise InputTypeError(
+            f"{where}: expected texts, whole numbers, numbers or truth values, all of one kind, "
+            f"got {names}"
+        )
+    for number, value in enumerate(plain):
+        if isinstance(value, float) and math.isnan(value):
+            raise InputError(f"{where}: NaN cannot be a point of a grid")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"{where}: {value} does not fit in 64 bits")
+        if value in plain[:number]:
+            raise InputError(f"{where}: {value!r} comes twice")
+    return plain
+
+
+def whole_number(value: Any, name: str, *, least: int) -> int:
+    """Check a whole number.
+
+    Parameters
+    ----------
+    value
+        What came.
+    name
+        Name of the argument, for the error message.
+    least
+        The least that it may be.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    InputTypeError
+        If it is no whole number.
+    InputError
+        If it is too small.
+
+    Examples
+    --------
+    >>> whole_number(2, "workers", least=1)
+    2
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InputTypeError(f"{name}: expected a whole number, got {value!r}")
+    if value < least:
+        raise InputError(f"{name}: expected at least {least}, got {value}")
+    return int(value)
