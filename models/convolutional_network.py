@@ -6,10 +6,10 @@ convolution 3 x 3, stride 2 -> tanh -> convolution 3 x 3, stride 2 -> tanh -> li
 from __future__ import annotations
 
 import torch
+from subriem.models.multilayer_perceptron import draw_uniform
 from torch import nn
 
 from subriem.errors import InputError
-from subriem.models.multilayer_perceptron import draw_uniform
 
 
 def convolutional_network(

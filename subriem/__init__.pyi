@@ -4,6 +4,8 @@ from . import models as models
 from . import results as results
 from . import study as study
 from .errors import SubriemError as SubriemError
+from .flows.equilibria import critical_manifold as critical_manifold
+from .flows.equilibria import equilibrium as equilibrium
 from .flows.flow import flow as flow
 from .flows.losses import CrossEntropyLoss as CrossEntropyLoss
 from .flows.losses import SquaredLoss as SquaredLoss

@@ -14,8 +14,10 @@ over, by name, to the caller.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -95,13 +97,24 @@ def _unfolded(layer: nn.Module, value: torch.Tensor) -> torch.Tensor:
     return patches.mT
 
 
+def _batched(layer: nn.Module, value: torch.Tensor, samples: int) -> bool:
+    """Whether the input of a layer has the samples as its first axis."""
+    axes = value.ndim
+    if isinstance(layer, _CONVOLUTIONS):
+        axes -= len(layer.kernel_size)
+    elif isinstance(layer, nn.LayerNorm):
+        axes -= len(layer.normalized_shape) - 1
+    return axes >= 2 and value.shape[0] == samples
+
+
 def _has_rule(layer: nn.Module) -> bool:
     # Exact types: a subclass may do anything in its forward.
     if type(layer) is nn.Linear or type(layer) in _NORMALISATIONS:
         return True
     if type(layer) in _CONVOLUTIONS:
         assert isinstance(layer, _CONVOLUTIONS)
-        return layer.groups == 1 and layer.padding_mode == "zeros" and layer.padding != "same"
+        numbers = not isinstance(layer.padding, str)
+        return layer.groups == 1 and layer.padding_mode == "zeros" and numbers
     return False
 
 
@@ -150,10 +163,13 @@ def layer_terms(
     handles = []
 
     def record(prefix: str) -> Callable[..., torch.Tensor]:
-        def hook(_: nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+        def hook(
+            _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor
+        ) -> torch.Tensor:
             if not out.requires_grad:
                 out = out.detach().requires_grad_()
-            calls.setdefault(prefix, []).append((args[0].detach(), out))
+            value = args[0] if args else kwargs["input"]
+            calls.setdefault(prefix, []).append((value.detach(), out))
             # A layer that works in place after this one must not overwrite what was recorded.
             return out.clone()
 
@@ -161,7 +177,7 @@ def layer_terms(
 
     try:
         for prefix, layer in layers.items():
-            handles.append(layer.register_forward_hook(record(prefix)))
+            handles.append(layer.register_forward_hook(record(prefix), with_kwargs=True))
         with torch.enable_grad():
             frozen = {name: value.detach() for name, value in parameters.items()}
             outputs = evaluate(frozen, inputs)
@@ -174,14 +190,14 @@ def layer_terms(
     signals = _signals(outputs, [out for _, out in once.values()])
     terms = []
     covered: set[str] = set()
-    for (prefix, (value, out)), signal in zip(once.items(), signals, strict=True):
+    for (prefix, (value, _)), signal in zip(once.items(), signals, strict=True):
         layer = layers[prefix]
         trained = {
             name
             for name, _ in layer.named_parameters(recurse=False)
             if (f"{prefix}.{name}" if prefix else name) in parameters
         }
-        if out.shape[0] != samples:
+        if not _batched(layer, value, samples):
             continue
         # (Q, N, ...) -> (N, Q, T, d)
         split = torch.stack([_split(layer, part) for part in signal], dim=1)
@@ -239,24 +255,34 @@ def rank_k_update(gram: torch.Tensor, rows: torch.Tensor, block: int) -> None:
 
 
 def _add_outer_products(gram: torch.Tensor, term: LayerTerm, block: int) -> None:
-    """Add the term of a linear layer on plain vectors: the Hadamard product of two Grams."""
-    samples, width = term.signal.shape[:2]
-    signal = term.signal.reshape(samples * width, -1)
-    activation = None if term.activation is None else term.activation[:, 0, :]
+    """Add the term of a layer as Hadamard products of two Grams, a pair of positions at a time."""
+    samples, width, positions = term.signal.shape[:3]
+    signals = [s.reshape(samples * width, -1) for s in term.signal.unbind(2)]
     step = max(1, block // width)
     for start in range(0, samples, step):
         stop = min(start + step, samples)
-        rows = slice(start * width, stop * width)
-        product = signal[rows] @ signal[: stop * width].mT
-        target = gram[rows, : stop * width]
-        if activation is None:
-            target.add_(product)
-            continue
-        inner = activation[start:stop] @ activation[:stop].mT
-        if term.bias:
-            inner += 1.0
+        rows, columns = slice(start * width, stop * width), slice(0, stop * width)
         shape = (stop - start, width, stop, width)
-        target.view(shape).addcmul_(product.view(shape), inner[:, None, :, None])
+        target = gram[rows, columns]
+        for t, u in itertools.product(range(positions), repeat=2):
+            product = signals[t][rows] @ signals[u][columns].mT
+            if term.activation is None:
+                target.add_(product)
+                continue
+            inner = term.activation[start:stop, t] @ term.activation[:stop, u].mT
+            if term.bias:
+                inner += 1.0
+            target.view(shape).addcmul_(product.view(shape), inner[:, None, :, None])
+
+
+def _prefers_outer_products(term: LayerTerm) -> bool:
+    """Whether the Hadamard form takes fewer operations than forming the columns of D."""
+    if term.diagonal:
+        return False
+    positions, fan_out = term.signal.shape[2:]
+    fan_in = 0 if term.activation is None else term.activation.shape[-1]
+    # A pass over the product costs about as much as eight multiplications an entry.
+    return positions == 1 or positions**2 * (fan_out + 8) < fan_in * fan_out
 
 
 def _columns(term: LayerTerm, limit: int) -> Iterable[torch.Tensor]:
@@ -319,8 +345,7 @@ def assemble_gram(
     limit = max(1, memory // (4 * size * item))
     gram = torch.zeros(size, size, dtype=like.dtype, device=like.device)
     for term in terms:
-        plain = term.signal.shape[2] == 1 and not term.diagonal
-        if plain:
+        if _prefers_outer_products(term):
             _add_outer_products(gram, term, block)
         else:
             for part in _columns(term, limit):

@@ -136,7 +136,8 @@ def least_squares(
         v -> D v and w -> D' w.
     rhs : Tensor, shape (NQ,)
     rtol : float
-        Stop when |D'r| is below ``rtol |D'rhs|``; this is the ``residual`` returned.
+        Stop when |D'r| is below ``rtol |D'rhs|``; this is the ``residual`` returned. Also where
+        |D'r| is zero to rounding against |D| |r|.
     max_iterations : int
 
     Returns
@@ -160,11 +161,17 @@ def least_squares(
     if start == 0.0:
         return KrylovResult(solution, 0.0, 0, True)
     relative = 1.0
+    norm = 0.0
+    rounding = max(len(rhs), len(gradient)) * torch.finfo(rhs.dtype).eps
     for iteration in range(1, max_iterations + 1):
         image = apply(direction)
         curvature = torch.dot(image, image)
         if float(curvature) == 0.0:
             return KrylovResult(solution, relative, iteration, relative <= rtol)
+        norm = max(norm, float(curvature.sqrt() / torch.linalg.vector_norm(direction)))
+        if float(product.sqrt()) <= rounding * norm * float(torch.linalg.vector_norm(residual)):
+            # D'r is zero to rounding: r is orthogonal to range D, and nothing is left to gain.
+            return KrylovResult(solution, relative, iteration, True)
         step = product / curvature
         solution = solution + step * direction
         residual = residual - step * image
@@ -254,11 +261,15 @@ class NystromPreconditioner:
             half = sketch @ (vectors[:, keep] / values[keep].sqrt())
         else:
             half = torch.linalg.solve_triangular(lower, sketch.mT, upper=False).mT
-        self.vectors, singular, _ = torch.linalg.svd(half, full_matrices=False)
-        self.values = torch.clamp(singular**2 - shift, min=0.0)
+        vectors, singular, _ = torch.linalg.svd(half, full_matrices=False)
+        # Eigenvalues within rounding of zero are left to the complement, where it is the identity.
+        kept = singular**2 > 2 * shift
+        self.vectors, self.values = vectors[:, kept], singular[kept] ** 2 - shift
 
     def __call__(self, vector: torch.Tensor) -> torch.Tensor:
         """Apply the preconditioner to a vector of shape (n,)."""
+        if not len(self.values):
+            return vector.clone()
         coefficients = self.vectors.mT @ vector
         floor = self.values[-1]
         scaled = coefficients * (floor / torch.clamp(self.values, min=floor))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,35 @@ Factor = TriangularFactor | SpectralFactor
 # common processor, and a damped Cholesky factorization serves instead.
 _ORTHOGONAL_FLOPS = 2e11
 _SPECTRAL_SIZE = 3000
+
+
+def _as_tensor(
+    value: Any, name: str, dtype: torch.dtype | None, device: torch.device
+) -> torch.Tensor:
+    """Read real numbers from outside, at their own precision; what is not a tensor is copied."""
+    if not isinstance(value, torch.Tensor):
+        try:
+            # By way of NumPy: torch would read a list of floats in single precision.
+            array = np.asarray(getattr(value, "values", value))
+            value = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputTypeError(f"{name}: not an array of numbers: {error}") from error
+    if value.is_complex():
+        raise InputTypeError(f"{name}: complex numbers; expected real ones")
+    return value.detach().to(device=device, dtype=dtype)
+
+
+def _identical(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN where the other has it."""
+    return one.shape == other.shape and torch.allclose(one, other, 0.0, 0.0, equal_nan=True)
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Let torch load its forward-mode rules, which warns of its own use of torch.jit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(()),), (torch.zeros(()),))
 
 
 class OutputMap:
@@ -96,12 +126,23 @@ class OutputMap:
         if not isinstance(module, torch.nn.Module):
             raise InputTypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        for name, parameter in trained.items():
+            if torch.nn.parameter.is_lazy(parameter):
+                raise InputError(
+                    f"parameter {name!r} has no shape yet; expected an initialised module: "
+                    "evaluate it once"
+                )
         if not trained or not sum(p.numel() for p in trained.values()):
             raise InputError(
                 "the module has no parameter with requires_grad=True; expected at least one, as "
                 "the parameters are the state"
             )
         first = next(iter(trained.values()))
+        if first.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"the module's parameters are {first.dtype}; expected float32 or float64, in which "
+                "the factorizations exist: call module.double()"
+            )
         kinds = {(p.dtype, str(p.device)) for p in module.parameters()}
         if len(kinds) > 1:
             raise InputError(
@@ -124,7 +165,6 @@ class OutputMap:
         sample_shape = self._check_outputs()
         self.samples: int = int(self.inputs.shape[0])
         self.width: int = math.prod(sample_shape)
-        self._gram_checked = False
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -155,15 +195,10 @@ class OutputMap:
     # ------------------------------------------------------------------ checks at definition
 
     def _as_inputs(self, inputs: Any) -> torch.Tensor:
-        try:
-            # By way of NumPy: torch would read a list of floats in single precision.
-            array = getattr(inputs, "values", inputs)
-            tensor = inputs if isinstance(inputs, torch.Tensor) else torch.tensor(np.asarray(array))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InputTypeError(f"inputs are not an array of numbers: {error}") from error
+        # A copy: the inputs are fixed, whatever becomes of the caller's.
+        tensor = _as_tensor(inputs, "inputs", None, self.device).clone()
         if tensor.is_floating_point() or tensor.dtype is torch.bool:
             tensor = tensor.to(self.dtype)
-        tensor = tensor.detach().to(self.device)
         if tensor.ndim == 0 or tensor.shape[0] == 0 or tensor.numel() == 0:
             raise InputError(
                 f"inputs have shape {tuple(tensor.shape)}; expected (N, ...) with N >= 1 samples"
@@ -195,43 +230,74 @@ class OutputMap:
 
     def _check_outputs(self) -> torch.Size:
         buffers = {name: value.clone() for name, value in self.module.named_buffers()}
-        names = self.unflatten(self.parameters)
-        with torch.no_grad():
-            raw = self._call(names, self.inputs)
-            if not isinstance(raw, torch.Tensor) or not raw.is_floating_point():
-                raise InputTypeError(
-                    f"the module returned {type(raw).__name__}; expected one floating tensor"
-                )
-            count = self.inputs.shape[0]
-            if raw.ndim == 0 or raw.shape[0] != count or raw.numel() == 0:
-                raise InputError(
-                    f"the module returned shape {tuple(raw.shape)} for {count} samples; expected "
-                    f"({count}, ...), one row a sample"
-                )
-            if not bool(torch.isfinite(raw).all()):
-                raise InputError("the outputs have NaN or Inf at the module's parameters")
-            again = self._call(names, self.inputs)
-            alone = self._call(names, self.inputs[-1:])
-        changed = [n for n, b in self.module.named_buffers() if not torch.equal(b, buffers[n])]
-        for name, buffer in self.module.named_buffers():
-            buffer.copy_(buffers[name])
+        before = self.parameters.clone()
+        try:
+            with torch.no_grad():
+                shape = self._compare_outputs()
+        finally:
+            changed = [
+                name
+                for name, buffer in self.module.named_buffers()
+                if not _identical(buffer, buffers[name])
+            ]
+            with torch.no_grad():
+                for name in changed:
+                    self.module.get_buffer(name).copy_(buffers[name])
         if changed:
             raise InputError(
                 f"evaluating the module changes its buffers {changed}; expected a fixed map: call "
                 "module.eval()"
             )
+        if not torch.equal(self.parameters, before):
+            raise InputError(
+                "evaluating the module changes its parameters in place; expected a fixed map"
+            )
+        return shape
+
+    def _compare_outputs(self) -> torch.Size:
+        names = self.unflatten(self.parameters)
+        count = self.inputs.shape[0]
+        try:
+            raw = self._call(names, self.inputs)
+        except Exception as error:
+            raise InputError(
+                f"the module cannot be evaluated on inputs of shape {tuple(self.inputs.shape)} and "
+                f"dtype {self.inputs.dtype}: {error}"
+            ) from error
+        if not isinstance(raw, torch.Tensor) or not raw.is_floating_point():
+            kind = f"a {raw.dtype} one" if isinstance(raw, torch.Tensor) else type(raw).__name__
+            raise InputTypeError(f"the module returned {kind}; expected one floating tensor")
+        if raw.ndim == 0 or raw.shape[0] != count or raw.numel() == 0:
+            raise InputError(
+                f"the module returned shape {tuple(raw.shape)} for {count} samples; expected "
+                f"({count}, ...), one row a sample"
+            )
+        if not bool(torch.isfinite(raw).all()):
+            raise InputError("the outputs have NaN or Inf at the module's parameters")
         scale = float(raw.abs().max()) or 1.0
         close = 1e4 * torch.finfo(self.dtype).eps * scale
-        if float((again - raw).abs().max()) > close:
+        if not float((self._call(names, self.inputs) - raw).abs().max()) <= close:
             raise InputError(
                 "two evaluations gave different outputs; expected a deterministic module: call "
                 "module.eval()"
             )
-        if float((alone - raw[-1:]).abs().max()) > close:
-            raise InputError(
-                "a sample evaluated alone gave other outputs than within the batch; expected "
-                "outputs that do not depend on the other samples"
-            )
+        for row in sorted({0, count - 1}):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    alone = self._call(names, self.inputs[row : row + 1])
+            except Exception as error:
+                raise InputError(
+                    f"the module cannot be evaluated on sample {row} alone: {error}; expected "
+                    "outputs that do not depend on the other samples"
+                ) from error
+            # NaN, as from the spread of one sample, is a difference too.
+            same = alone.shape == raw[row : row + 1].shape
+            if not same or not float((alone - raw[row : row + 1]).abs().max()) <= close:
+                raise InputError(
+                    "a sample evaluated alone gave other outputs than within the batch; expected "
+                    "outputs that do not depend on the other samples"
+                )
         return raw.shape[1:]
 
     # ------------------------------------------------------------------ parameters
@@ -258,7 +324,7 @@ class OutputMap:
             raise InputError(f"parameters by name: missing {missing}, unknown {unknown}")
         parts = []
         for name, shape in self._shapes.items():
-            value = torch.as_tensor(parameters[name], dtype=self.dtype, device=self.device)
+            value = _as_tensor(parameters[name], f"parameter {name!r}", self.dtype, self.device)
             if value.shape != shape:
                 raise InputError(
                     f"parameter {name!r} has shape {tuple(value.shape)}, expected {tuple(shape)}"
@@ -277,6 +343,10 @@ class OutputMap:
         -------
         dict of str to Tensor
         """
+        if theta.shape != (self.dimension,):
+            raise InputError(
+                f"parameters: expected shape ({self.dimension},), got {tuple(theta.shape)}"
+            )
         parts = torch.split(theta, self._sizes)
         return {
             name: part.view(shape)
@@ -315,12 +385,11 @@ class OutputMap:
         if at is None:
             return self.parameters
         if isinstance(at, Mapping):
-            return self.flatten(at)
+            at = self.flatten(at)
         return self._vector(at, self.dimension, "parameters")
 
     def _vector(self, value: Any, size: int, name: str) -> torch.Tensor:
-        value = getattr(value, "values", value) if not isinstance(value, torch.Tensor) else value
-        vector = torch.as_tensor(value, dtype=self.dtype, device=self.device).detach()
+        vector = _as_tensor(value, name, self.dtype, self.device)
         if vector.shape != (size,):
             raise InputError(f"{name}: expected shape ({size},), got {tuple(vector.shape)}")
         if not bool(torch.isfinite(vector).all()):
@@ -332,7 +401,8 @@ class OutputMap:
     def _call(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
         # The fused attention kernels have no second derivative; the plain one has.
         with sdpa_kernel(SDPBackend.MATH):
-            return torch.func.functional_call(self.module, names, (inputs,))
+            # A copy, for a first layer that works in place.
+            return torch.func.functional_call(self.module, names, (inputs.clone(),))
 
     def _evaluate(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
         return self._call(names, inputs).reshape(inputs.shape[0], self.width)
@@ -510,7 +580,14 @@ class OutputMap:
         -------
         Tensor, shape ((stop - start) Q, K_names)
         """
-        everything = self.unflatten(theta.detach())
+        # Tensors of inference mode take no part in derivatives: leave it, with copies.
+        with torch.inference_mode(False):
+            return self._rows(theta.detach().clone(), names, start, stop)
+
+    def _rows(
+        self, theta: torch.Tensor, names: Sequence[str], start: int, stop: int
+    ) -> torch.Tensor:
+        everything = self.unflatten(theta)
         wanted = {name: everything[name] for name in names}
         rest = {name: value for name, value in everything.items() if name not in wanted}
 
@@ -519,13 +596,37 @@ class OutputMap:
 
         count = (stop - start) * self.width
         part = self.inputs[start:stop]
-        try:
+        with contextlib.suppress(RuntimeError, ValueError), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
             blocks = torch.func.vmap(torch.func.jacrev(sample), (None, 0))(wanted, part)
-        except (RuntimeError, ValueError):
-            # Operators without a batching rule, or control flow on values: sample by sample.
-            each = [self._sample_rows(sample, wanted, one) for one in part]
-            return torch.cat(each)
-        return torch.cat([blocks[name].reshape(count, -1) for name in names], dim=1)
+            rows = torch.cat([blocks[name].reshape(count, -1) for name in names], dim=1)
+            if self._rows_agree(rows, wanted, rest, part):
+                return rows
+        # Operators without a batching rule (or with a wrong one: PReLU in torch 2.13 mixes the
+        # samples with the outputs where they are equally many), or control flow on values.
+        return torch.cat([self._sample_rows(sample, wanted, one) for one in part])
+
+    def _rows_agree(
+        self,
+        rows: torch.Tensor,
+        wanted: dict[str, torch.Tensor],
+        rest: dict[str, torch.Tensor],
+        part: torch.Tensor,
+    ) -> bool:
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.randn(rows.shape[0], generator=generator, dtype=torch.float64).to(rows)
+        leaves = {name: value.detach().requires_grad_() for name, value in wanted.items()}
+        with torch.enable_grad():
+            out = self._evaluate({**rest, **leaves}, part).reshape(-1)
+        exact = torch.zeros_like(rows[0])
+        if out.requires_grad:
+            gradient = torch.autograd.grad(
+                out, list(leaves.values()), probe, materialize_grads=True
+            )
+            exact = torch.cat([g.reshape(-1) for g in gradient])
+        error = torch.linalg.vector_norm(probe @ rows - exact)
+        eps = torch.finfo(rows.dtype).eps
+        return bool(error <= 1e3 * eps * torch.linalg.matrix_norm(rows) * probe.norm())
 
     def _sample_rows(
         self,
@@ -630,15 +731,24 @@ class Linearization:
 
     def __init__(self, outputs: OutputMap, theta: torch.Tensor) -> None:
         self.outputs = outputs
-        self.parameters = theta.detach()
+        self.parameters = theta.detach().clone()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what is computed on demand: the graph of the outputs does not pickle.
+        return {"outputs": self.outputs, "parameters": self.parameters}
 
     def __repr__(self) -> str:
         return f"Linearization of {self.outputs!r}"
 
     @cached_property
     def _pullback(self) -> tuple[torch.Tensor, Callable[..., Any]]:
-        value, pullback = torch.func.vjp(self.outputs._flat, self.parameters)
+        value, pullback = torch.func.vjp(self.outputs._flat, self.parameters)[:2]
         return value.detach(), pullback
+
+    def forget(self) -> None:
+        """Free the matrices kept (they are made again when asked for)."""
+        for name in ("gram", "factor", "_nystrom", "_pullback"):
+            self.__dict__.pop(name, None)
 
     @property
     def value(self) -> torch.Tensor:
@@ -648,8 +758,7 @@ class Linearization:
     def _each(self, vectors: Any, size: int, name: str, act: Callable[..., Any]) -> torch.Tensor:
         # Solvers hand tensors over many times a step; only foreign input is read and checked.
         if not (isinstance(vectors, torch.Tensor) and vectors.dtype == self.outputs.dtype):
-            vectors = getattr(vectors, "values", vectors)
-            vectors = torch.as_tensor(vectors, dtype=self.outputs.dtype)
+            vectors = _as_tensor(vectors, name, self.outputs.dtype, self.outputs.device)
         vectors = vectors.detach().to(self.outputs.device)
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != size:
             raise InputError(
@@ -658,18 +767,19 @@ class Linearization:
         if vectors.ndim == 1:
             return act(vectors)
         if not len(vectors):
-            return act(vectors.new_zeros(size)).new_zeros(0)
+            return act(vectors.new_zeros(size))[None][:0]
         return torch.stack([act(vector) for vector in vectors])
 
     def jvp(self, v: Any) -> torch.Tensor:
         """D v for v of shape (K,) or (B, K)."""
+        _load_forward_mode()
 
         def act(vector: torch.Tensor) -> torch.Tensor:
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 return torch.func.jvp(self.outputs._flat, (self.parameters,), (vector,))[1].detach()
             # Without a forward-mode rule: D v is the derivative of w -> <D'w, v>.
             probe = torch.zeros_like(self.value)
-            _, forward = torch.func.vjp(lambda w: self._pullback[1](w)[0], probe)
+            forward = torch.func.vjp(lambda w: self._pullback[1](w)[0], probe)[1]
             return forward(vector)[0].detach()
 
         return self._each(v, self.outputs.dimension, "v", act)
@@ -679,6 +789,29 @@ class Linearization:
         return self._each(
             w, self.outputs.size, "w", lambda vector: self._pullback[1](vector)[0].detach()
         )
+
+    def bend(self, w: Any, v: Any) -> torch.Tensor:
+        """Derivative of D' w along v: sum_i w_i (second derivative of x_i) v.
+
+        Parameters
+        ----------
+        w : array_like, shape (NQ,)
+        v : array_like, shape (K,) or (B, K)
+
+        Returns
+        -------
+        Tensor, shape (K,) or (B, K)
+        """
+        _load_forward_mode()
+        covector = self._each(w, self.outputs.size, "w", lambda vector: vector)
+
+        def pulled(theta: torch.Tensor) -> torch.Tensor:
+            return torch.func.vjp(self.outputs._flat, theta)[1](covector)[0]
+
+        def act(vector: torch.Tensor) -> torch.Tensor:
+            return torch.func.jvp(pulled, (self.parameters,), (vector,))[1].detach()
+
+        return self._each(v, self.outputs.dimension, "v", act)
 
     def gram_action(self, w: torch.Tensor) -> torch.Tensor:
         """D D' w for w of shape (NQ,) or (B, NQ), from the actions alone."""
@@ -704,19 +837,21 @@ class Linearization:
         """D D', shape (NQ, NQ), layer by layer where the layers allow it."""
         outputs = self.outputs
         theta = self.parameters
-        terms, leftover = layer_terms(
-            outputs.module, outputs._evaluate, outputs.unflatten(theta), outputs.inputs
-        )
+        try:
+            terms, leftover = layer_terms(
+                outputs.module, outputs._evaluate, outputs.unflatten(theta), outputs.inputs
+            )
+        except RuntimeError:
+            # Layers inside a transform of the module's own, as for derivatives by its inputs.
+            return self.general_gram()
         like = self.value.view(outputs.samples, outputs.width)
         memory = outputs.memory
         columns = outputs.column_blocks(theta, leftover, memory // 4)
         gram = assemble_gram(terms, columns, like, memory // 4)
-        if terms and not outputs._gram_checked:
-            if self._agrees(gram):
-                outputs._gram_checked = True
-            else:
-                # A parameter acts outside its own layer's forward: the rules do not see it.
-                return self.general_gram()
+        if terms and not self._agrees(gram):
+            # A parameter acts outside its own layer's forward (here, if not elsewhere): the rules
+            # do not see it.
+            return self.general_gram()
         return gram
 
     def _agrees(self, gram: torch.Tensor) -> bool:
@@ -753,6 +888,12 @@ class Linearization:
     def jacobian_fits(self) -> bool:
         """Whether the dense D and a factorization of it fit the memory allowed."""
         return 3 * self.outputs.size * self.outputs.dimension * self._item <= self.outputs.memory
+
+    @property
+    def _stored(self) -> bool:
+        # D D' decides nothing about the range of D where K < NQ: that takes D.
+        full = self.outputs.dimension >= self.outputs.size
+        return self.jacobian_fits or (self.gram_fits and full)
 
     @cached_property
     def factor(self) -> Factor:
@@ -881,7 +1022,7 @@ class Linearization:
             found = from_gram(self.gram, tolerance, absolute)
             decision = found if isinstance(found, NumericalRank) else found.decision
             # An eigenvalue of relative size e carries a relative error NQ eps / e.
-            unclear = decision.singular_values < 1e2 * decision.resolution
+            unclear = decision.singular_values <= 1e2 * decision.resolution
             if not resolve:
                 unclear &= decision.singular_values > 0.3 * decision.resolution
             if not unclear.any():
@@ -913,7 +1054,7 @@ class Linearization:
         NumericalError
             If the matrix-free solver does not reach its tolerance.
         """
-        if self.gram_fits or self.jacobian_fits:
+        if self._stored:
             factor = self.factor
             return self._each(v, self.outputs.size, "v", lambda w: self.vjp(factor.solve(w)))
         tolerance = rtol if rtol is not None else 1e3 * torch.finfo(self.outputs.dtype).eps
@@ -921,6 +1062,9 @@ class Linearization:
 
     def _krylov_lift(self, v: torch.Tensor, rtol: float) -> torch.Tensor:
         outputs = self.outputs
+        # Squares of tiny numbers underflow.
+        scale = float(v.abs().max()) or 1.0
+        v = v / scale
         if outputs.dimension >= outputs.size:
             found = conjugate_gradient(
                 self.gram_action,
@@ -930,7 +1074,7 @@ class Linearization:
                 max_iterations=20 * int(math.sqrt(outputs.size)) + 200,
             )
             if found.converged:
-                return self.vjp(found.solution)
+                return scale * self.vjp(found.solution)
         # Singular, or under-parametrized: the minimum-norm least-squares solution.
         least = least_squares(
             self.jvp, self.vjp, v, rtol=rtol, max_iterations=20 * outputs.size + 200
@@ -940,7 +1084,7 @@ class Linearization:
                 f"the matrix-free lift reached a relative residual of {least.residual:.1e} in "
                 f"{least.iterations} iterations, {rtol:.1e} was asked"
             )
-        return least.solution
+        return scale * least.solution
 
     @cached_property
     def _nystrom(self) -> NystromPreconditioner:
@@ -949,6 +1093,6 @@ class Linearization:
 
     def project(self, v: Any) -> torch.Tensor:
         """P v = D D+ v for v of shape (NQ,) or (B, NQ)."""
-        if self.gram_fits or self.jacobian_fits:
+        if self._stored:
             return self._each(v, self.outputs.size, "v", self.factor.project)
         return self.jvp(self.lift(v))

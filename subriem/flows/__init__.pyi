@@ -1,3 +1,5 @@
+from .equilibria import critical_manifold as critical_manifold
+from .equilibria import equilibrium as equilibrium
 from .flow import flow as flow
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import Loss as Loss

@@ -20,17 +20,17 @@ from subriem.flows.losses import Loss, SquaredLoss
 from subriem.flows.orbit import RankLoss
 from subriem.flows.path_following import PathFollower, PathPoint
 from subriem.flows.path_lift import PathLift
-from subriem.flows.projected import ProjectedFlow
+from subriem.flows.projected import LOST_BELOW, ProjectedFlow
 from subriem.network import Linearization
 
 __all__ = ["AdaptedFlow", "Stage"]
 
-# Singular values below this part of the largest one on the orbit count as lost where no step,
-# however small, stays on the output path.
-_LOST_BELOW = 1e-4
 _STATIONARITY = 1e-8
 # The projected flow is given this many of its own time constants N to settle.
 _PATIENCE = 200.0
+_EVENTS = 20
+# Singular values further apart than this may be what is kept and what is lost.
+_GAP = 3.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,6 @@ class AdaptedFlow:
         self.samples = outputs.samples
         self.lift = PathLift(outputs)
         self.before = PathPoint(0.0, self.start, math.nan, 0.0, 0.0)
-        self._largest = 0.0
         self.full = False
         if outputs.dimension >= outputs.size:
             factor = self.lift.factor(self.start)
@@ -189,7 +188,8 @@ class AdaptedFlow:
                 yield from self._along_segment(end, deficient=True)
                 return
         self.projector = "turning"
-        yield from self._projected(PathPoint(0.0, self.start, math.nan, 0.0, 0.0), 0.0)
+        beginning = PathPoint(0.0, self.start, math.nan, 0.0, 0.0)
+        yield from self._projected(beginning, 0.0, first=True)
 
     def _along_segment(self, end: torch.Tensor, *, deficient: bool) -> Iterator[Stage]:
         x, y = self.start.value, self.targets
@@ -241,9 +241,10 @@ class AdaptedFlow:
         elif deficient:
             # The projector turned: the segment is no longer the path.
             self.projector = "turning"
-            yield from self._after(last)
+            yield from self._projected(last, -self.samples * math.log1p(-last.time))
         else:
-            yield from self._rank_lost(last, follower.outcome, self._own(last.time))
+            s = -self.samples * math.log1p(-last.time)
+            yield from self._rank_lost(last, follower.outcome, self._own(last.time), s)
 
     def _remaining(
         self, predicted: object, out_of_reach: float, within_reach: float, deficient: bool
@@ -295,7 +296,7 @@ class AdaptedFlow:
         if follower.outcome == "end":
             self._arrived(last, deficient=False, clipped=False)
         else:
-            yield from self._rank_lost(last, follower.outcome, last.time)
+            yield from self._rank_lost(last, follower.outcome, last.time, last.time)
 
     # ------------------------------------------------------------------ endings
 
@@ -332,63 +333,60 @@ class AdaptedFlow:
         largest = math.sqrt(float(torch.trace(at.gram))) if at.gram_fits else 1.0
         return pulled / (size * largest) if size and largest else 0.0
 
-    def _rank_lost(self, last: PathPoint, outcome: str, own: float) -> Iterator[Stage]:
+    def _rank_lost(self, last: PathPoint, outcome: str, own: float, s: float) -> Iterator[Stage]:
         """No step from here stays on the path: tell whether D lost rank, and go on or stop."""
-        at = last.at
-        decision = at.rank()
+        decision = last.at.rank()
         values = decision.singular_values
-        largest = max(self._largest, float(values[0]))
-        cutoff = max(decision.tolerance, _LOST_BELOW * largest)
-        rank = int((values > cutoff).sum())
-        if rank == len(values):
+        reference = float(self.start.rank().singular_values[-1])
+        kept = int((values > max(decision.tolerance, LOST_BELOW * reference)).sum())
+        if kept == len(values):
             self.status = "collapsed"
             self.message = (
                 f"no step from time {own:.6g} stays on the output path, though the smallest "
                 f"singular value is {values[-1]:.3g} (largest {values[0]:.3g})"
             )
-            return
-        found = at.spectrum(absolute=cutoff)
+        elif self._note_loss(last.at, kept, outcome, own):
+            self.projector = "turning"
+            yield from self._projected(last, s)
+
+    def _at_largest_gap(self, at: Linearization) -> int | None:
+        """Rank at the largest gap of the singular values at which more is dropped than now."""
+        values = np.maximum(at.rank().singular_values, np.finfo(float).tiny)
+        ratios = values[:-1] / values[1:]
+        usable = np.sqrt(values[:-1] * values[1:]) > 2.0 * (self.lift.cutoff or 0.0)
+        ratios = np.where(usable, ratios, 0.0)
+        return int(np.argmax(ratios)) + 1 if len(ratios) and ratios.max() > _GAP else None
+
+    def _note_loss(self, at: Linearization, kept: int, kind: str, own: float) -> bool:
+        """Record an event, and prepare to go on without the lost directions, unless to stop."""
+        values = at.rank().singular_values
+        # In the middle of the gap, so that rounding moves no value across the cut.
+        above = float(values[kept - 1]) if kept else float(self.start.rank().singular_values[0])
+        cutoff = math.sqrt(above * max(float(values[kept]), 1e-16 * above))
         self.events.append(
             RankLoss(
                 time=own,
-                kind=outcome,
-                rank=rank,
+                kind=kind,
+                rank=kept,
                 tolerance=cutoff,
-                smallest_kept=float(values[rank - 1]) if rank else 0.0,
-                largest_lost=float(values[rank]),
-                lost=found.lost,
+                smallest_kept=float(values[kept - 1]) if kept else 0.0,
+                largest_lost=float(values[kept]),
+                lost=at.spectrum(absolute=cutoff).lost,
             )
         )
-        if self.on_rank_loss == "stop":
+        told = f"{len(values) - kept} singular values fell to {values[kept]:.3g} or below"
+        if self.on_rank_loss == "stop" or len(self.events) > _EVENTS:
             self.status = "rank_lost"
-            self.message = (
-                f"D lost rank at time {own:.6g}: {len(values) - rank} singular values fell to "
-                f"{values[rank]:.3g} or below"
-            )
-            return
-        counts = self.lift.count
+            self.message = f"D lost rank at time {own:.6g}: {told}"
+            return False
+        count = self.lift.count
         self.lift = PathLift(at.outputs, deficient=True, cutoff=cutoff)
-        self.lift.count = counts
-        self.projector = "turning"
-        yield from self._after(last)
+        self.lift.count = count
+        return True
 
-    def _after(self, last: PathPoint) -> Iterator[Stage]:
-        """Go on as the projected flow from the last point of a stretch."""
-        own = self._own(last.time) if isinstance(self.loss, SquaredLoss) or self.straight else None
-        time = last.time if own is None else own
-        if self.straight:
-            time = -self.samples * math.log1p(-min(last.time, 1.0 - 1e-15))
-        self.before = PathPoint(
-            last.time,
-            last.at,
-            math.nan,
-            self.before.parameter_error + last.parameter_error,
-            self.before.path_length + last.path_length,
-        )
-        at = last.at.outputs.linearize(last.at.parameters)
-        yield from self._projected(PathPoint(time, at, math.nan, 0.0, 0.0), time, again=True)
+    def _projected(self, last: PathPoint, time: float, *, first: bool = False) -> Iterator[Stage]:
+        """Go on as the projected flow, from the last point of a stretch and its time s."""
 
-    def _projected(self, first: PathPoint, time: float, *, again: bool = False) -> Iterator[Stage]:
         def clock(s: float) -> float:
             return -math.expm1(-s / self.samples) if self.straight else s
 
@@ -397,13 +395,19 @@ class AdaptedFlow:
                 return own
             return -self.samples * math.log1p(-min(own, 1.0 - 1e-15))
 
+        if not first:
+            error = self.before.parameter_error + last.parameter_error
+            length = self.before.path_length + last.path_length
+            self.before = PathPoint(last.time, last.at, math.nan, error, length)
+        # Afresh, as the factorization kept at the point may be of another cutoff.
+        start = last.at.outputs.linearize(last.at.parameters)
         horizon = time + _PATIENCE * self.samples
         if self.horizon is not None:
             horizon = unclock(self.horizon)
         wanted = {} if self.times is None else {unclock(float(t)): float(t) for t in self.times}
         flow = ProjectedFlow(
             self.lift,
-            first.at,
+            start,
             self.loss,
             self.targets,
             start_time=time,
@@ -413,10 +417,9 @@ class AdaptedFlow:
             stationarity=_STATIONARITY,
         )
         reached = False
-        last = first
         for number, point in enumerate(flow):
             last = point
-            if again and number == 0:
+            if number == 0 and not first:
                 continue
             own = wanted.get(point.time, clock(point.time))
             yield Stage(point, own, math.nan, self.times is None or point.time in wanted)
@@ -425,6 +428,12 @@ class AdaptedFlow:
                 reached = True
                 break
         self._count(flow)
+        if flow.outcome in ("rank_loss", "collapsed") and not reached:
+            kept = self._at_largest_gap(last.at)
+            if kept is not None:
+                if self._note_loss(last.at, kept, "collapsed", clock(last.time)):
+                    yield from self._projected(last, last.time)
+                return
         self.stationarity = self._stationarity(last.at)
         excess = self.loss.excess(last.at.value, self.targets)
         if reached:
@@ -435,6 +444,11 @@ class AdaptedFlow:
                 f"equilibrium with loss {excess:.6g} above the minimum; the projected gradient "
                 f"fell to {flow.residual:.1e} of the gradient at the start"
             )
+            if self.stationarity > 1e-6:
+                self.message += (
+                    "; it is one of the flow in the directions kept, the full gradient has not "
+                    f"vanished: |D'g| = {self.stationarity:.1e} |D| |g|"
+                )
         elif flow.outcome == "end":
             self.status, self.message = "horizon", "the time asked for is reached"
             if self.horizon is None:
@@ -445,8 +459,3 @@ class AdaptedFlow:
                 f"the projected flow stopped at time {clock(last.time):.6g}: its steps went to "
                 "zero or their budget was spent"
             )
-
-    def note_largest(self, value: float) -> None:
-        """Take notice of a largest singular value seen on the orbit."""
-        if math.isfinite(value):
-            self._largest = max(self._largest, value)

@@ -254,9 +254,6 @@ class _StiffRun:
         else:
             self.status, self.message = "horizon", "the end of the time span is reached"
 
-    def note_largest(self, value: float) -> None:
-        """Nothing here needs it."""
-
 
 def _check(
     outputs: Any,
@@ -338,7 +335,6 @@ def _record(
                 seen = recorder.add(
                     stage.point, stage.time, stage.predicted, run.lift, before=run.before
                 )
-                run.note_largest(recorder.rows["largest_singular_value"][-1])
                 excess = max(seen.loss - recorder.loss.minimum, 1e-300)
                 done = math.log(initial / excess) / span if initial > 0 else 1.0
                 update(min(max(done, 0.0), 1.0), f"loss {seen.loss:.3e} at {seen.time:.3g}")

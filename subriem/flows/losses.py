@@ -21,6 +21,8 @@ def _as_numbers(values: Any, name: str) -> np.ndarray:
     values = getattr(values, "values", values)
     try:
         array = np.asarray(values)
+        if array.dtype.kind == "c":
+            raise TypeError("they are complex")
         if array.dtype.kind not in "biuf":
             array = array.astype(float)
     except (TypeError, ValueError) as error:
@@ -28,7 +30,7 @@ def _as_numbers(values: Any, name: str) -> np.ndarray:
     if array.size == 0:
         raise InputError(f"{name} are empty, shape {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        first = int(np.argwhere(~np.isfinite(array.reshape(array.shape[0], -1)))[0, 0])
+        first = int(np.argwhere(~np.isfinite(np.atleast_1d(array)))[0, 0])
         raise InputError(f"{name} have NaN or Inf, first in sample {first}")
     return array
 

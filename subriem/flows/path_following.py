@@ -153,6 +153,7 @@ class PathFollower:
                 continue
             self.loose_steps += tried.ratio > 1.0
             self.steps += 1
+            at.forget()
             at, t = tried.at, new_t
             length += tried.attempt.length
             error += tried.attempt.error
@@ -210,7 +211,7 @@ class PathFollower:
         return _Step(attempt, ratio, corrected, distance)
 
     def _on_curve(self, at: Linearization, t: float, distance: float) -> bool:
-        """Whether the loss along the curve is right to 1e-7, and the point near enough."""
+        """Whether the loss along the curve is right to 2e-8, and the point near enough."""
         scale = self.curve.scale(t)
         rounding = 1e3 * self._eps * float(torch.linalg.vector_norm(at.value))
         if distance <= 1e-8 * scale + rounding:
@@ -218,7 +219,7 @@ class PathFollower:
         v = self.curve.velocity(t)
         along = float(torch.dot(self.curve.position(t) - at.value, v))
         along = abs(along) / float(torch.linalg.vector_norm(v))
-        return along <= 1e-7 * scale and distance <= 1e-4 * scale
+        return along <= 1e-8 * scale and distance <= 1e-4 * scale
 
     def _correct(self, at: Linearization, t: float, reach: float) -> tuple[Linearization, float]:
         """Newton along the lift back onto the curve, factorizations reused while they contract.

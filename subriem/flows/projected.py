@@ -12,13 +12,17 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from subriem.factorization import SpectralFactor
 from subriem.flows.losses import Loss
 from subriem.flows.path_following import PathPoint
 from subriem.flows.path_lift import PathLift
 from subriem.flows.runge_kutta import tableau_for, try_step
 from subriem.network import Linearization
 
-__all__ = ["ProjectedFlow"]
+__all__ = ["LOST_BELOW", "ProjectedFlow"]
+
+#: A singular value that falls to this part of what it was counts as on its way to zero.
+LOST_BELOW = 1e-4
 
 
 class ProjectedFlow:
@@ -45,8 +49,9 @@ class ProjectedFlow:
     Attributes
     ----------
     outcome : str
-        ``"running"``, ``"end"`` (the horizon), ``"equilibrium"``, or ``"collapsed"`` (the steps
-        went to zero or their budget was spent).
+        ``"running"``, ``"end"`` (the horizon), ``"equilibrium"``, ``"rank_loss"`` (the smallest
+        singular value kept fell to 1e-4 of what it was at the start, or came near the cutoff), or ``"collapsed"`` (the
+        steps went to zero or their budget was spent).
     residual : float
         |P grad_x C| over |grad_x C|_start at the last point.
     steps, rejected_steps : int
@@ -90,6 +95,13 @@ class ProjectedFlow:
         velocity = -self.lift.velocity(at, self._gradient(at), 0.1 * self.rtol)
         return velocity if bool(torch.isfinite(velocity).all()) else None
 
+    def _smallest(self, at: Linearization) -> float:
+        """The smallest singular value kept, or infinity where there is none."""
+        factor = self.lift.factor(at)
+        if not isinstance(factor, SpectralFactor) or factor.rank == 0:
+            return math.inf
+        return float(factor.values[-1])
+
     def __iter__(self) -> Iterator[PathPoint]:
         """Yield the start, then every accepted step."""
         at, t = self._start, self.start_time
@@ -102,7 +114,12 @@ class ProjectedFlow:
         step = 0.1 * longest
         slope = self._velocity(at)
         targets = [*self.times, self.horizon]
+        # Before a value crosses the cutoff, in either direction, where the field would jump.
+        lowest = max(LOST_BELOW * self._smallest(at), 3.0 * (self.lift.cutoff or 0.0))
         while t < self.horizon:
+            if self._smallest(at) < lowest:
+                self.outcome = "rank_loss"
+                return
             projected = self.lift.factor(at).project(self._gradient(at))
             self.residual = float(torch.linalg.vector_norm(projected)) / scale if scale else 0.0
             if self.residual <= self.stationarity:

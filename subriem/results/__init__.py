@@ -2,6 +2,12 @@
 
 from subriem.results.netcdf import open_results as open_results
 from subriem.results.netcdf import save as save
+from subriem.results.orbits import draw_orbits as draw_orbits
+from subriem.results.orbits import finished_orbits as finished_orbits
+from subriem.results.orbits import print_orbits as print_orbits
+from subriem.results.plots import plot_loss as plot_loss
+from subriem.results.plots import plot_outputs as plot_outputs
+from subriem.results.plots import plot_spectrum as plot_spectrum
 from subriem.results.provenance import library_version as library_version
 from subriem.results.provenance import provenance as provenance
 from subriem.results.ragged import combine_tasks as combine_tasks
