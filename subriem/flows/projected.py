@@ -50,8 +50,8 @@ class ProjectedFlow:
     ----------
     outcome : str
         ``"running"``, ``"end"`` (the horizon), ``"equilibrium"``, ``"rank_loss"`` (the smallest
-        singular value kept fell to 1e-4 of what it was at the start, or came near the cutoff), or ``"collapsed"`` (the
-        steps went to zero or their budget was spent).
+        singular value kept fell to 1e-4 of what it was at the start, or came near the cutoff),
+        or ``"collapsed"`` (the steps went to zero or their budget was spent).
     residual : float
         |P grad_x C| over |grad_x C|_start at the last point.
     steps, rejected_steps : int
