@@ -210,7 +210,10 @@ class AdaptedFlow:
         remaining = self._remaining(predicted, out_of_reach, within_reach, deficient)
         stop = 1.0 - max(remaining, nearest)
         if not deficient and self.tolerance > 0:
-            self.stopping_time = self._own(1.0 - remaining)
+            # From 1 - t itself, which 1 - (1 - t) would round.
+            self.stopping_time = (
+                1.0 - remaining if self.straight else -self.samples * math.log(remaining)
+            )
         clipped = remaining < nearest
         if self.horizon is not None:
             asked = self._parameter(self.horizon)
