@@ -1,0 +1,420 @@
+"""`OutputMap`: a torch module on fixed inputs as a map of its parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from subriem.errors import InputError, InputTypeError
+from subriem.factorization import NumericalRank
+from subriem.network.checks import check_outputs, refuse_batch_dependence
+from subriem.network.linearization import Linearization
+from subriem.network.reading import as_tensor
+
+__all__ = ["OutputMap"]
+
+
+class OutputMap:
+    """The outputs of a torch module on fixed inputs, as a map of its parameters.
+
+    x : R^K -> R^{NQ}, the outputs of N samples with Q components each, stacked sample-major.
+    Device and dtype follow the module; use ``module.double()`` for geometry.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Any module that treats samples independently: nested, with shared weights, buffers, in
+        eval mode. Parameters with ``requires_grad=False`` are constants.
+    inputs : array_like or Tensor, shape (N, ...)
+        The fixed inputs, first axis the samples. Floating inputs take the module's dtype.
+    memory : int, optional
+        Bytes that may be used to work with. By default half of what is free on the device when
+        the map is made.
+
+    Attributes
+    ----------
+    parameters : Tensor, shape (K,)
+        The module's trained parameters when the map was made, flattened in the order of
+        ``module.named_parameters()``.
+    samples, width : int
+        N and Q.
+    memory : int
+        Bytes that may be used to work with.
+    shapes : dict of str to torch.Size
+        Of the trained parameters, by name.
+
+    Raises
+    ------
+    InputTypeError
+        If ``module`` is not a torch module or does not return one floating tensor.
+    InputError
+        If the inputs are empty or not finite, nothing is trained, or the outputs of a sample
+        depend on the other samples (batch normalisation in train mode) or on chance (dropout).
+
+    Examples
+    --------
+    >>> module = torch.nn.Linear(2, 1).double()
+    >>> outputs = OutputMap(module, [[1.0, 0.0], [0.0, 1.0]])
+    >>> outputs
+    OutputMap(Linear: 2 samples x 1 outputs, 3 parameters, float64, cpu)
+    >>> outputs.gram()
+    tensor([[2., 1.],
+            [1., 2.]], dtype=torch.float64)
+    >>> outputs.rank()
+    NumericalRank(2 of 2, gap inf, tolerance 3.7e-08)
+
+    References
+    ----------
+    T. Chen, arXiv:2311.15487.
+    """
+
+    def __init__(self, module: torch.nn.Module, inputs: Any, *, memory: int | None = None) -> None:
+        if not isinstance(module, torch.nn.Module):
+            raise InputTypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        for name, parameter in trained.items():
+            if torch.nn.parameter.is_lazy(parameter):
+                raise InputError(
+                    f"parameter {name!r} has no shape yet; expected an initialised module: "
+                    "evaluate it once"
+                )
+        if not trained or not sum(p.numel() for p in trained.values()):
+            raise InputError(
+                "the module has no parameter with requires_grad=True; expected at least one, as "
+                "the parameters are the state"
+            )
+        first = next(iter(trained.values()))
+        if first.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"the module's parameters are {first.dtype}; expected float32 or float64, in which "
+                "the factorizations exist: call module.double()"
+            )
+        kinds = {(p.dtype, str(p.device)) for p in module.parameters()}
+        if len(kinds) > 1:
+            raise InputError(
+                f"the module's parameters have several dtypes or devices, {sorted(map(str, kinds))}"
+                "; expected one (try module.double())"
+            )
+        self.module = module
+        self.dtype: torch.dtype = first.dtype
+        self.device: torch.device = first.device
+        self.shapes = {name: p.shape for name, p in trained.items()}
+        self._sizes = [p.numel() for p in trained.values()]
+        if memory is not None and memory <= 0:
+            raise InputError(f"memory must be a positive number of bytes, got {memory}")
+        # Found out by the first linearization.
+        self.forward_mode: bool | None = None
+        self.memory: int = memory or self._free_memory()
+        self.inputs = self._as_inputs(inputs)
+        self.parameters = torch.cat([p.detach().reshape(-1) for p in trained.values()]).clone()
+        if not bool(torch.isfinite(self.parameters).all()):
+            raise InputError("the module's parameters have NaN or Inf; expected finite numbers")
+        refuse_batch_dependence(module)
+        sample_shape = check_outputs(self)
+        self.samples: int = int(self.inputs.shape[0])
+        self.width: int = math.prod(sample_shape)
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return (
+            f"OutputMap({type(self.module).__name__}: {self.samples} samples x {self.width} "
+            f"outputs, {self.dimension} parameters, {dtype}, {self.device})"
+        )
+
+    @property
+    def dimension(self) -> int:
+        """K, the number of trained parameters."""
+        return sum(self._sizes)
+
+    @property
+    def size(self) -> int:
+        """NQ, the number of outputs over all samples."""
+        return self.samples * self.width
+
+    def _free_memory(self) -> int:
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0] // 2)
+        return int(psutil.virtual_memory().available // 2)
+
+    def _as_inputs(self, inputs: Any) -> torch.Tensor:
+        # A copy: the inputs are fixed, whatever becomes of the caller's.
+        tensor = as_tensor(inputs, "inputs", None, self.device).clone()
+        if tensor.is_floating_point() or tensor.dtype is torch.bool:
+            tensor = tensor.to(self.dtype)
+        if tensor.ndim == 0 or tensor.shape[0] == 0 or tensor.numel() == 0:
+            raise InputError(
+                f"inputs have shape {tuple(tensor.shape)}; expected (N, ...) with N >= 1 samples"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = (~torch.isfinite(tensor.reshape(tensor.shape[0], -1))).any(1).nonzero()[0]
+            raise InputError(f"inputs have NaN or Inf, first in sample {int(bad)}")
+        return tensor
+
+    # ------------------------------------------------------------------ parameters
+
+    def flatten(self, parameters: Mapping[str, Any]) -> torch.Tensor:
+        """Stack parameters given by name into a vector of shape (K,).
+
+        Parameters
+        ----------
+        parameters : mapping of str to array_like
+
+        Returns
+        -------
+        Tensor, shape (K,)
+
+        Raises
+        ------
+        InputError
+            If a name is missing or unknown, or a shape is wrong.
+        """
+        if set(parameters) != set(self.shapes):
+            missing = sorted(set(self.shapes) - set(parameters))
+            unknown = sorted(set(parameters) - set(self.shapes))
+            raise InputError(f"parameters by name: missing {missing}, unknown {unknown}")
+        parts = []
+        for name, shape in self.shapes.items():
+            value = as_tensor(parameters[name], f"parameter {name!r}", self.dtype, self.device)
+            if value.shape != shape:
+                raise InputError(
+                    f"parameter {name!r} has shape {tuple(value.shape)}, expected {tuple(shape)}"
+                )
+            parts.append(value.reshape(-1))
+        return torch.cat(parts)
+
+    def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Split a vector of shape (K,) into the named parameters (views of it).
+
+        Parameters
+        ----------
+        theta : Tensor, shape (K,)
+
+        Returns
+        -------
+        dict of str to Tensor
+        """
+        if theta.shape != (self.dimension,):
+            raise InputError(
+                f"parameters: expected shape ({self.dimension},), got {tuple(theta.shape)}"
+            )
+        parts = torch.split(theta, self._sizes)
+        return {
+            name: part.view(shape)
+            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        }
+
+    def load(self, theta: Any) -> None:
+        """Write a parameter vector into the module (in place), for instance a trained one.
+
+        Parameters
+        ----------
+        theta : array_like or mapping, shape (K,)
+        """
+        values = self.unflatten(self.as_parameters(theta))
+        with torch.no_grad():
+            for name, parameter in self.module.named_parameters():
+                if name in values:
+                    parameter.copy_(values[name])
+
+    def as_parameters(self, at: Any = None) -> torch.Tensor:
+        """Read a point of parameter space: a vector, a mapping by name, or None for the own one.
+
+        Parameters
+        ----------
+        at : array_like, mapping or None
+
+        Returns
+        -------
+        Tensor, shape (K,)
+
+        Raises
+        ------
+        InputError
+            If the shape is wrong or entries are not finite.
+        """
+        if at is None:
+            return self.parameters
+        if isinstance(at, Mapping):
+            at = self.flatten(at)
+        return self._vector(at, self.dimension, "parameters")
+
+    def _vector(self, value: Any, size: int, name: str) -> torch.Tensor:
+        vector = as_tensor(value, name, self.dtype, self.device)
+        if vector.shape != (size,):
+            raise InputError(f"{name}: expected shape ({size},), got {tuple(vector.shape)}")
+        if not bool(torch.isfinite(vector).all()):
+            raise InputError(f"{name}: NaN or Inf; expected finite numbers")
+        return vector
+
+    # ------------------------------------------------------------------ evaluation
+
+    def call(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """What the module returns for parameters given by name."""
+        # The fused attention kernels have no second derivative; the plain one has.
+        with sdpa_kernel(SDPBackend.MATH):
+            # A copy, for a first layer that works in place.
+            return torch.func.functional_call(self.module, names, (inputs.clone(),))
+
+    def evaluate(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs as rows, shape (N, Q), for parameters given by name."""
+        return self.call(names, inputs).reshape(inputs.shape[0], self.width)
+
+    def flat(self, theta: torch.Tensor) -> torch.Tensor:
+        """Outputs stacked sample-major, shape (NQ,), of a parameter vector; differentiable."""
+        return self.evaluate(self.unflatten(theta), self.inputs).reshape(-1)
+
+    def __call__(self, at: Any = None) -> torch.Tensor:
+        """Outputs x(theta), stacked sample-major.
+
+        Parameters
+        ----------
+        at : array_like or mapping, shape (K,), optional
+            Where; the map's own ``parameters`` by default.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
+        with torch.no_grad():
+            return self.flat(self.as_parameters(at))
+
+    def linearize(self, at: Any = None) -> Linearization:
+        """The map's linearization at a point: actions, Gram matrix, factorization, lift.
+
+        Parameters
+        ----------
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Linearization
+        """
+        return Linearization(self, self.as_parameters(at))
+
+    def jvp(self, v: Any, at: Any = None) -> torch.Tensor:
+        """D v, the output velocity of a parameter velocity; no Jacobian is formed.
+
+        Parameters
+        ----------
+        v : array_like, shape (K,) or (B, K)
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (NQ,) or (B, NQ)
+        """
+        return self.linearize(at).jvp(v)
+
+    def vjp(self, w: Any, at: Any = None) -> torch.Tensor:
+        """D' w, the pull-back of an output covector; no Jacobian is formed.
+
+        Parameters
+        ----------
+        w : array_like, shape (NQ,) or (B, NQ)
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (K,) or (B, K)
+        """
+        return self.linearize(at).vjp(w)
+
+    def jacobian(self, at: Any = None) -> torch.Tensor:
+        """D, dense, formed in row blocks.
+
+        Parameters
+        ----------
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (NQ, K)
+
+        Raises
+        ------
+        InputError
+            If it does not fit the memory allowed.
+        """
+        return self.linearize(at).jacobian()
+
+    def gram(self, at: Any = None) -> torch.Tensor:
+        """D D', the empirical neural tangent kernel on the inputs.
+
+        Parameters
+        ----------
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (NQ, NQ)
+        """
+        return self.linearize(at).gram
+
+    def lift(self, v: Any, at: Any = None) -> torch.Tensor:
+        """D+ v, the horizontal lift of an output velocity: the shortest velocity over P v.
+
+        Parameters
+        ----------
+        v : array_like, shape (NQ,) or (B, NQ)
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (K,) or (B, K)
+
+        Examples
+        --------
+        >>> outputs = OutputMap(torch.nn.Linear(1, 1).double(), [[0.0], [1.0]])
+        >>> v = torch.tensor([1.0, 3.0], dtype=torch.float64)
+        >>> bool(torch.allclose(outputs.jvp(outputs.lift(v)), v))
+        True
+        """
+        return self.linearize(at).lift(v)
+
+    def project(self, v: Any, at: Any = None) -> torch.Tensor:
+        """P v with P = D D+, the orthogonal projector on range D.
+
+        Parameters
+        ----------
+        v : array_like, shape (NQ,) or (B, NQ)
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (NQ,) or (B, NQ)
+        """
+        return self.linearize(at).project(v)
+
+    def singular_values(self, at: Any = None) -> torch.Tensor:
+        """The min(NQ, K) singular values of D, descending.
+
+        Parameters
+        ----------
+        at : array_like or mapping, shape (K,), optional
+
+        Returns
+        -------
+        Tensor, shape (min(NQ, K),)
+        """
+        values = self.linearize(at).rank().singular_values
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def rank(self, at: Any = None, *, tolerance: float | None = None) -> NumericalRank:
+        """Numerical rank of D: an int that carries singular values, gap and tolerance.
+
+        Parameters
+        ----------
+        at : array_like or mapping, shape (K,), optional
+        tolerance : float, optional
+            Relative to the largest singular value; by default the rounding error of the method.
+
+        Returns
+        -------
+        NumericalRank
+        """
+        return self.linearize(at).rank(tolerance)
