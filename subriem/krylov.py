@@ -65,7 +65,8 @@ def conjugate_gradient(
     preconditioner : callable, optional
         v -> an approximation of G^-1 v, symmetric positive definite.
     rtol : float
-        Stop when the residual is below ``rtol`` times the norm of ``rhs``.
+        Stop when the residual of the recursion is below ``rtol`` times the norm of ``rhs``; the
+        one returned is measured anew, and counts as converged up to ten times ``rtol``.
     max_iterations : int
     norm : {"residual", "energy"}
         Measure residuals r by |r|, or by sqrt(r'Mr) with M the preconditioner, which estimates
@@ -94,6 +95,13 @@ def conjugate_gradient(
         squared = product if norm == "energy" else torch.dot(residual, residual)
         return math.sqrt(max(float(squared), 0.0))
 
+    def result(at: torch.Tensor, relative: float, iteration: int) -> KrylovResult:
+        if norm == "residual" and bool(at.any()):
+            # That of the recursion drifts from the true one as the condition grows.
+            true = torch.linalg.vector_norm(rhs - apply(at))
+            relative = float(true / torch.linalg.vector_norm(rhs))
+        return KrylovResult(at, relative, iteration, relative <= 10 * rtol)
+
     start = size()
     best, best_residual = solution, 1.0
     for iteration in range(1, max_iterations + 1):
@@ -101,7 +109,7 @@ def conjugate_gradient(
         curvature = torch.dot(direction, image)
         if not float(curvature) > 0.0:
             # The operator is singular to rounding along this direction: nothing more to gain.
-            return KrylovResult(best, best_residual, iteration, False)
+            return result(best, best_residual, iteration)
         step = product / curvature
         solution = solution + step * direction
         residual = residual - step * image
@@ -111,9 +119,9 @@ def conjugate_gradient(
         if relative < best_residual:
             best, best_residual = solution, relative
         if relative <= rtol:
-            return KrylovResult(solution, relative, iteration, True)
+            return result(solution, relative, iteration)
         direction = z + (product / previous) * direction
-    return KrylovResult(best, best_residual, max_iterations, False)
+    return result(best, best_residual, max_iterations)
 
 
 def least_squares(
@@ -136,8 +144,8 @@ def least_squares(
         v -> D v and w -> D' w.
     rhs : Tensor, shape (NQ,)
     rtol : float
-        Stop when |D'r| is below ``rtol |D'rhs|``; this is the ``residual`` returned. Also where
-        |D'r| is zero to rounding against |D| |r|.
+        Stop when |D'r| is below ``rtol |D'rhs|``, with the r of the recursion, or zero to rounding
+        against |D| |r|; the ``residual`` returned is measured anew at the solution.
     max_iterations : int
 
     Returns
@@ -152,6 +160,9 @@ def least_squares(
     >>> least_squares(lambda v: D @ v, lambda w: D.mT @ w, b).solution
     tensor([0.5000, 0.5000], dtype=torch.float64)
     """
+    # Squares of tiny numbers underflow.
+    scale = float(rhs.abs().max()) or 1.0
+    rhs = rhs / scale
     residual = rhs.clone()
     gradient = adjoint(residual)
     direction = gradient.clone()
@@ -160,29 +171,32 @@ def least_squares(
     start = float(product.sqrt())
     if start == 0.0:
         return KrylovResult(solution, 0.0, 0, True)
-    relative = 1.0
+
+    def result(iteration: int, converged: bool) -> KrylovResult:
+        true = torch.linalg.vector_norm(adjoint(rhs - apply(solution)))
+        return KrylovResult(scale * solution, float(true) / start, iteration, converged)
+
     norm = 0.0
     rounding = max(len(rhs), len(gradient)) * torch.finfo(rhs.dtype).eps
     for iteration in range(1, max_iterations + 1):
         image = apply(direction)
         curvature = torch.dot(image, image)
         if float(curvature) == 0.0:
-            return KrylovResult(solution, relative, iteration, relative <= rtol)
+            return result(iteration, False)
         norm = max(norm, float(curvature.sqrt() / torch.linalg.vector_norm(direction)))
         if float(product.sqrt()) <= rounding * norm * float(torch.linalg.vector_norm(residual)):
             # D'r is zero to rounding: r is orthogonal to range D, and nothing is left to gain.
-            return KrylovResult(solution, relative, iteration, True)
+            return result(iteration, True)
         step = product / curvature
         solution = solution + step * direction
         residual = residual - step * image
         gradient = adjoint(residual)
         following = torch.dot(gradient, gradient)
-        relative = float(following.sqrt()) / start
-        if relative <= rtol:
-            return KrylovResult(solution, relative, iteration, True)
+        if float(following.sqrt()) <= rtol * start:
+            return result(iteration, True)
         direction = gradient + (following / product) * direction
         product = following
-    return KrylovResult(solution, relative, max_iterations, False)
+    return result(max_iterations, False)
 
 
 def extreme_eigenvalues(apply: Action, solve: Action, like: torch.Tensor) -> tuple[float, float]:
@@ -224,8 +238,8 @@ class NystromPreconditioner:
     """Randomized low-rank preconditioner of G = D D' from a few of its actions.
 
     The sketch G W of a random orthonormal W (rank columns) gives the leading eigenpairs (U, L)
-    of G; the preconditioner acts as (L + l I)^-1 (l + mu) on range U and as the identity on its
-    complement, l the smallest eigenvalue found and mu the shift (Frangella, Tropp, Udell,
+    of G; the preconditioner acts as l / L on range U, with l the smallest eigenvalue found, and as
+    the identity on its complement (Frangella, Tropp, Udell,
     *Randomized Nystrom preconditioning*, SIAM J. Matrix Anal. Appl. 44 (2023), algorithm 2.1).
 
     Parameters

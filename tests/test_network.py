@@ -1352,7 +1352,22 @@ def test_modules_that_only_plain_autograd_takes(forward):
     assert far(outputs.gram(), jacobian @ jacobian.mT) <= 100 * EPS
 
 
-@pytest.mark.xfail(strict=True, raises=NotImplementedError, reason="neither rule exists in torch")
+def test_forward_mode_that_errs_only_away_from_the_start():
+    def forward(m, x):
+        with torch.no_grad():
+            hidden = m.a(x)
+        return m.b(x) + m.gate * hidden
+
+    module = Apply(
+        forward, a=nn.Linear(3, 2), b=nn.Linear(3, 2), gate=nn.Parameter(torch.zeros(()))
+    ).double()
+    outputs = OutputMap(module, normal(4, 3))
+    v = normal(outputs.dimension)
+    assert far(outputs.jvp(v), outputs.jacobian() @ v) <= 1e-12
+    theta = outputs.parameters + 0.5
+    assert far(outputs.jvp(v, theta), outputs.jacobian(theta) @ v) <= 1e-12
+
+
 def test_an_operator_without_forward_and_without_second_derivative():
     module = nn.EmbeddingBag(5, 2, mode="sum").double()
     outputs = OutputMap(module, torch.tensor([[0, 1], [2, 0], [4, 4]]))
@@ -1360,7 +1375,6 @@ def test_an_operator_without_forward_and_without_second_derivative():
     assert far(outputs.jvp(v), outputs.jacobian() @ v) <= 1e-12
 
 
-@pytest.mark.xfail(strict=True, reason="evaluated at the module's parameters alone")
 def test_samples_that_see_each_other_behind_a_closed_gate():
     module = Forward(lambda x: x - x.mean(0))
     nn.init.zeros_(module.layer.weight)

@@ -8,7 +8,7 @@ after rank is lost on the way: the projected flow, integrated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,10 @@ _PATIENCE = 200.0
 _EVENTS = 20
 # Singular values further apart than this may be what is kept and what is lost.
 _GAP = 3.0
+# Lost are values below this part of the largest, or near the cutoff that there is.
+_SMALL = 1e-5
+# An equilibrium is where |D'g| is at most this part of |D| |g|.
+_VANISHED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class AdaptedFlow:
 
     # ------------------------------------------------------------------ the stages
 
-    def __iter__(self) -> Iterator[Stage]:
+    def __iter__(self) -> Generator[Stage, None, None]:
         """Yield the start, then every point of the flow until it ends."""
         x, y = self.start.value, self.targets
         if self.loss.excess(x, y) <= self.tolerance:
@@ -155,7 +159,7 @@ class AdaptedFlow:
         else:
             yield from self._deficient()
 
-    def _deficient(self) -> Iterator[Stage]:
+    def _deficient(self) -> Generator[Stage, None, None]:
         """D lacks full row rank from the start."""
         outputs = self.start.outputs
         self.lift = PathLift(outputs, deficient=True)
@@ -180,10 +184,11 @@ class AdaptedFlow:
             self.lift.cutoff = math.sqrt(
                 decision.tolerance * float(decision.singular_values[int(decision) - 1])
             )
+        x = self.start.value
         if isinstance(self.loss, SquaredLoss):
-            x = self.start.value
             end = x + factor.project(self.targets - x)
-            if bool((end != x).any()):
+            away = float(torch.linalg.vector_norm(end - x))
+            if away > 10 * _STATIONARITY * float(torch.linalg.vector_norm(self.targets - x)):
                 self.projector = "constant"
                 yield from self._along_segment(end, deficient=True)
                 return
@@ -191,7 +196,7 @@ class AdaptedFlow:
         beginning = PathPoint(0.0, self.start, math.nan, 0.0, 0.0)
         yield from self._projected(beginning, 0.0, first=True)
 
-    def _along_segment(self, end: torch.Tensor, *, deficient: bool) -> Iterator[Stage]:
+    def _along_segment(self, end: torch.Tensor, *, deficient: bool) -> Generator[Stage, None, None]:
         x, y = self.start.value, self.targets
         curve = Segment(x, end)
         out_of_reach = self.loss.excess(end, y)
@@ -203,22 +208,22 @@ class AdaptedFlow:
                 return out_of_reach + (1.0 - t) ** 2 * within_reach
             return self.loss.value(curve.position(t), y)
 
-        eps = torch.finfo(x.dtype).eps
-        length = float(torch.linalg.vector_norm(end - x))
-        # Nearer to the end than this, positions on the segment are not told apart.
-        nearest = 10 * eps * max(1.0, float(torch.linalg.vector_norm(end)) / length)
-        remaining = self._remaining(predicted, out_of_reach, within_reach, deficient)
-        stop = 1.0 - max(remaining, nearest)
+        remaining = self._remaining(curve, out_of_reach, within_reach, deficient)
+        stop = 1.0 - max(remaining, curve.nearest)
         if not deficient and self.tolerance > 0:
             # From 1 - t itself, which 1 - (1 - t) would round.
             self.stopping_time = (
                 1.0 - remaining if self.straight else -self.samples * math.log(remaining)
             )
-        clipped = remaining < nearest
+        clipped = remaining < curve.nearest
         if self.horizon is not None:
             asked = self._parameter(self.horizon)
-            clipped = min(asked, 1.0 - remaining) > 1.0 - nearest
-            stop = min(stop, asked)
+            if self.straight and self.tolerance == 0.0:
+                # Time one is the end itself, which has a place on this clock.
+                stop, clipped = asked, False
+            else:
+                clipped = clipped and asked > stop
+                stop = min(stop, asked)
         follower = PathFollower(
             self.lift,
             self.start,
@@ -227,21 +232,24 @@ class AdaptedFlow:
             rtol=self.rtol,
             times=[] if self.times is None else [self._parameter(t) for t in self.times],
             max_steps=self.max_steps,
+            toward=y if deficient else None,
         )
         wanted = {}
         if self.times is not None:
             wanted = {self._parameter(own): float(own) for own in self.times}
         last = None
-        for point in follower:
-            last = point
-            own = wanted.get(point.time, self._own(point.time))
-            store = self.times is None or point.time in wanted
-            yield Stage(point, own, predicted(point.time), store)
+        try:
+            for point in follower:
+                last = point
+                own = wanted[point.time] if point.time in wanted else self._own(point.time)
+                store = self.times is None or point.time in wanted or point.time == stop
+                yield Stage(point, own, predicted(point.time), store)
+        finally:
+            self._count(follower)
         assert last is not None
-        self._count(follower)
         if follower.outcome == "end":
             self._arrived(last, deficient=deficient, clipped=clipped)
-        elif deficient:
+        elif deficient and follower.outcome == "left_range":
             # The projector turned: the segment is no longer the path.
             self.projector = "turning"
             yield from self._projected(last, -self.samples * math.log1p(-last.time))
@@ -250,33 +258,30 @@ class AdaptedFlow:
             yield from self._rank_lost(last, follower.outcome, self._own(last.time), s)
 
     def _remaining(
-        self, predicted: object, out_of_reach: float, within_reach: float, deficient: bool
+        self, curve: Segment, out_of_reach: float, within_reach: float, deficient: bool
     ) -> float:
         """1 - t at which the loss reaches the tolerance, or the flow an equilibrium."""
-        left = self.tolerance - out_of_reach
-        if not isinstance(self.loss, SquaredLoss):
-            return self._bisect(predicted)
-        if left > 0:
-            return min(1.0, math.sqrt(left / within_reach))
-        return _STATIONARITY if deficient else 0.0
-
-    def _bisect(self, predicted: object) -> float:
-        """The same for a loss that is convex along the segment."""
-        assert callable(predicted)
+        if isinstance(self.loss, SquaredLoss):
+            left = self.tolerance - out_of_reach
+            if left > 0:
+                return min(1.0, math.sqrt(left / within_reach))
+            return _STATIONARITY if deficient else 0.0
+        # The loss is convex along the segment.
         low, high = 0.0, 1.0
-        for _ in range(200):
+        while high - low > 1e-15 * high and high > 1e-300:
             middle = 0.5 * (low + high)
-            if predicted(1.0 - middle) - self.loss.minimum > self.tolerance:
+            x = curve.end - middle * curve.velocity(0.0)
+            if self.loss.excess(x, self.targets) > self.tolerance:
                 high = middle
             else:
                 low = middle
+            if high < curve.nearest:
+                return 0.0
         return low
 
-    def _along_euclidean_flow(self) -> Iterator[Stage]:
+    def _along_euclidean_flow(self) -> Generator[Stage, None, None]:
         x, y = self.start.value, self.targets
-        # Near the minimum the rates are at least (smallest label)/N.
-        slowest = self.samples / float(y.min())
-        horizon = 40.0 * slowest if self.horizon is None else self.horizon
+        horizon = 40.0 * self.loss.time_constant if self.horizon is None else self.horizon
         curve = EuclideanFlow(self.loss, x, y, horizon, self.tolerance or None)
         if curve.stopped:
             self.stopping_time = curve.horizon
@@ -290,12 +295,15 @@ class AdaptedFlow:
             max_steps=self.max_steps,
         )
         last = None
-        for point in follower:
-            last = point
-            store = self.times is None or bool(np.any(self.times == point.time))
-            yield Stage(point, point.time, curve.loss(point.time), store)
+        try:
+            for point in follower:
+                last = point
+                store = self.times is None or bool(np.any(self.times == point.time))
+                store = store or point.time == curve.horizon
+                yield Stage(point, point.time, curve.loss(point.time), store)
+        finally:
+            self._count(follower)
         assert last is not None
-        self._count(follower)
         if follower.outcome == "end":
             self._arrived(last, deficient=False, clipped=False)
         else:
@@ -311,7 +319,10 @@ class AdaptedFlow:
 
     def _arrived(self, last: PathPoint, *, deficient: bool, clipped: bool) -> None:
         excess = self.loss.excess(last.at.value, self.targets)
-        if excess <= self.tolerance * (1 + 1e-6):
+        # The loss is quadratic in the distance, which is met up to the tracking error.
+        distance = float(torch.linalg.vector_norm(last.at.value - self._end(last.at.value)))
+        slack = min(0.1, 3.0 * last.tracking_error / distance) if distance else 0.0
+        if excess <= self.tolerance * (1 + 1e-6 + slack):
             self.status = "converged"
             self.message = f"loss within {self.tolerance:.3g} of its minimum, as predicted"
         elif deficient and last.time >= 1.0 - 2 * _STATIONARITY:
@@ -328,21 +339,27 @@ class AdaptedFlow:
             self.status = "horizon"
             self.message = "the time asked for is reached"
 
+    def _end(self, x: torch.Tensor) -> torch.Tensor:
+        return self.loss.minimizer(x, self.targets)
+
     def _stationarity(self, at: Linearization) -> float:
-        """|D' grad_x C| over |D| |grad_x C|."""
+        """|D' grad_x C| over |D| |grad_x C|, with the larger |D| of the start and of the point."""
         gradient = self.loss.gradient(at.value, self.targets)
         pulled = float(torch.linalg.vector_norm(at.vjp(gradient)))
         size = float(torch.linalg.vector_norm(gradient))
-        largest = math.sqrt(float(torch.trace(at.gram))) if at.gram_fits else 1.0
+        largest = max(float(point.rank().singular_values[0]) for point in (at, self.start))
         return pulled / (size * largest) if size and largest else 0.0
 
-    def _rank_lost(self, last: PathPoint, outcome: str, own: float, s: float) -> Iterator[Stage]:
+    def _rank_lost(
+        self, last: PathPoint, outcome: str, own: float, s: float
+    ) -> Generator[Stage, None, None]:
         """No step from here stays on the path: tell whether D lost rank, and go on or stop."""
         decision = last.at.rank()
         values = decision.singular_values
-        reference = float(self.start.rank().singular_values[-1])
+        before = self.start.rank(absolute=self.lift.cutoff)
+        reference = float(before.singular_values[int(before) - 1])
         kept = int((values > max(decision.tolerance, LOST_BELOW * reference)).sum())
-        if kept == len(values):
+        if kept >= int(before):
             self.status = "collapsed"
             self.message = (
                 f"no step from time {own:.6g} stays on the output path, though the smallest "
@@ -357,6 +374,7 @@ class AdaptedFlow:
         values = np.maximum(at.rank().singular_values, np.finfo(float).tiny)
         ratios = values[:-1] / values[1:]
         usable = np.sqrt(values[:-1] * values[1:]) > 2.0 * (self.lift.cutoff or 0.0)
+        usable &= values[1:] <= max(_SMALL * values[0], 30.0 * (self.lift.cutoff or 0.0))
         ratios = np.where(usable, ratios, 0.0)
         return int(np.argmax(ratios)) + 1 if len(ratios) and ratios.max() > _GAP else None
 
@@ -387,7 +405,9 @@ class AdaptedFlow:
         self.lift.count = count
         return True
 
-    def _projected(self, last: PathPoint, time: float, *, first: bool = False) -> Iterator[Stage]:
+    def _projected(
+        self, last: PathPoint, time: float, *, first: bool = False
+    ) -> Generator[Stage, None, None]:
         """Go on as the projected flow, from the last point of a stretch and its time s."""
 
         def clock(s: float) -> float:
@@ -404,7 +424,7 @@ class AdaptedFlow:
             self.before = PathPoint(last.time, last.at, math.nan, error, length)
         # Afresh, as the factorization kept at the point may be of another cutoff.
         start = last.at.outputs.linearize(last.at.parameters)
-        horizon = time + _PATIENCE * self.samples
+        horizon = time + _PATIENCE * self.loss.time_constant
         if self.horizon is not None:
             horizon = unclock(self.horizon)
         wanted = {} if self.times is None else {unclock(float(t)): float(t) for t in self.times}
@@ -420,19 +440,23 @@ class AdaptedFlow:
             stationarity=_STATIONARITY,
         )
         reached = False
-        for number, point in enumerate(flow):
-            last = point
-            if number == 0 and not first:
-                continue
-            own = wanted.get(point.time, clock(point.time))
-            yield Stage(point, own, math.nan, self.times is None or point.time in wanted)
-            excess = self.loss.excess(point.at.value, self.targets)
-            if excess <= self.tolerance:
-                reached = True
-                break
-        self._count(flow)
+        try:
+            for number, point in enumerate(flow):
+                last = point
+                if number == 0 and not first:
+                    continue
+                own = wanted.get(point.time, clock(point.time))
+                reached = self.loss.excess(point.at.value, self.targets) <= self.tolerance
+                store = self.times is None or point.time in wanted or reached
+                yield Stage(point, own, math.nan, store)
+                if reached:
+                    break
+        finally:
+            self._count(flow)
         if flow.outcome in ("rank_loss", "collapsed") and not reached:
             kept = self._at_largest_gap(last.at)
+            if kept is None and flow.outcome == "rank_loss":
+                kept = self.lift.factor(last.at).rank - 1
             if kept is not None:
                 if self._note_loss(last.at, kept, "collapsed", clock(last.time)):
                     yield from self._projected(last, last.time)
@@ -447,10 +471,12 @@ class AdaptedFlow:
                 f"equilibrium with loss {excess:.6g} above the minimum; the projected gradient "
                 f"fell to {flow.residual:.1e} of the gradient at the start"
             )
-            if self.stationarity > 1e-6:
-                self.message += (
-                    "; it is one of the flow in the directions kept, the full gradient has not "
-                    f"vanished: |D'g| = {self.stationarity:.1e} |D| |g|"
+            if self.stationarity > _VANISHED:
+                self.status = "rank_lost"
+                self.message = (
+                    f"the flow settled in the {self.lift.factor(last.at).rank} directions kept, "
+                    f"with loss {excess:.6g} above the minimum; along those lost the gradient has "
+                    f"not vanished: |D'g| = {self.stationarity:.1e} |D| |g|"
                 )
         elif flow.outcome == "end":
             self.status, self.message = "horizon", "the time asked for is reached"

@@ -45,7 +45,10 @@ class Segment:
         self.start = start
         self.end = end
         self._velocity = end - start
-        self._length = float(torch.linalg.vector_norm(self._velocity))
+        self.length = float(torch.linalg.vector_norm(self._velocity))
+        size = float(torch.linalg.vector_norm(end)) / self.length if self.length else 1.0
+        #: Nearer to the end than this 1 - t, positions are not told apart.
+        self.nearest = 10 * torch.finfo(start.dtype).eps * max(1.0, size)
 
     def position(self, t: float) -> torch.Tensor:
         """c(t), written from the end so that 1 - t keeps its digits."""
@@ -57,11 +60,12 @@ class Segment:
 
     def scale(self, t: float) -> float:
         """The distance that remains to the end."""
-        return (1.0 - t) * self._length
+        return (1.0 - t) * self.length
 
     def longest_step(self, t: float) -> float:
         """Nine tenths of what remains, so that every decade of the approach is looked at."""
-        return 0.9 * (1.0 - t)
+        remaining = 1.0 - t
+        return remaining if remaining <= 20 * self.nearest else 0.9 * remaining
 
 
 class EuclideanFlow:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -134,7 +135,7 @@ def flow(
     ----------
     T. Chen, arXiv:2311.15487; T. Chen, P. Munoz Ewald, arXiv:2408.01517.
     """
-    _check(outputs, loss, kind, tau, rtol, on_rank_loss, max_steps, keep)
+    _check(outputs, loss, kind, tau, tolerance, rtol, on_rank_loss, max_steps, keep)
     theta = outputs.as_parameters(start)
     at = outputs.linearize(theta)
     if not bool(torch.isfinite(at.value).all()):
@@ -227,7 +228,9 @@ class _StiffRun:
         if times is None:
             if horizon is None:
                 # The adapted flow's stopping time, so that the two are compared over one span.
-                horizon = stopping_time(excess, tolerance, samples=outputs.samples)
+                horizon = 0.0
+                if excess > tolerance:
+                    horizon = stopping_time(excess, tolerance, samples=outputs.samples)
             times = np.linspace(0.0, horizon, _STORED) if horizon > 0 else np.zeros(1)
         self._wanted = {float(t) for t in times}
         grid = times if times[0] == 0.0 else np.concatenate([[0.0], times])
@@ -235,16 +238,19 @@ class _StiffRun:
             self.lift, at, loss, targets, tau=tau, times=grid.tolist(), rtol=rtol, stop_at=tolerance
         )
 
-    def __iter__(self) -> Iterator[Stage]:
+    def __iter__(self) -> Generator[Stage, None, None]:
         last = None
-        for point in self._flow:
-            last = point
-            stop = self.loss.excess(point.at.value, self.targets) <= self.tolerance * (1 + 1e-6)
-            yield Stage(point, point.time, math.nan, point.time in self._wanted or stop)
-            if stop:
-                self._flow.outcome = "target"
-                break
-        self.steps = self._flow.evaluations
+        try:
+            for point in self._flow:
+                last = point
+                excess = self.loss.excess(point.at.value, self.targets)
+                stop = excess <= self.tolerance * (1 + 1e-6)
+                yield Stage(point, point.time, math.nan, point.time in self._wanted or stop)
+                if stop:
+                    self._flow.outcome = "target"
+                    break
+        finally:
+            self.steps = self._flow.evaluations
         if self._flow.outcome == "target":
             self.status, self.message = "converged", "the loss is within the tolerance"
         elif self._flow.outcome == "collapsed":
@@ -260,6 +266,7 @@ def _check(
     loss: Any,
     kind: str,
     tau: float | None,
+    tolerance: float | None,
     rtol: float,
     on_rank_loss: str,
     max_steps: int,
@@ -278,6 +285,9 @@ def _check(
         raise InputError(f"kind must be one of {_KINDS}, got {kind!r}")
     if (kind == "interpolated") != (tau is not None):
         raise InputError(f"tau goes with kind='interpolated' and only there; got {kind!r}, {tau}")
+    for name, value in (("tau", tau), ("rtol", rtol), ("tolerance", tolerance)):
+        if value is not None and not isinstance(value, Real):
+            raise InputTypeError(f"{name} must be a number, got {value!r}")
     if tau is not None and not 0.0 <= tau <= 1.0:
         raise InputError(f"tau must be in [0, 1], got {tau}")
     if not 0.0 < rtol < 1.0:
@@ -294,7 +304,10 @@ def _check(
 def _read_times(time: Any, kind: str) -> tuple[float | None, np.ndarray | None]:
     if time is None:
         return None, None
-    values = np.asarray(getattr(time, "values", time), dtype=float)
+    try:
+        values = np.asarray(getattr(time, "values", time), dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"time must be a number or numbers, got {time!r}") from error
     if values.ndim > 1 or values.size == 0 or not np.isfinite(values).all():
         raise InputError(f"time must be a number or a sequence of finite numbers, got {time!r}")
     last = float(values.reshape(-1)[-1])
@@ -328,14 +341,15 @@ def _record(
 ) -> None:
     span = math.log(initial / tolerance) if initial > tolerance > 0 else math.inf
     with watch_flow(f"{kind} flow", progress) as update:
+        stages = iter(run)
         try:
-            for stage in run:
+            for stage in stages:
                 if not stage.wanted:
                     continue
                 seen = recorder.add(
                     stage.point, stage.time, stage.predicted, run.lift, before=run.before
                 )
-                excess = max(seen.loss - recorder.loss.minimum, 1e-300)
+                excess = max(recorder.excess[-1], 1e-300)
                 done = math.log(initial / excess) / span if initial > 0 else 1.0
                 update(min(max(done, 0.0), 1.0), f"loss {seen.loss:.3e} at {seen.time:.3g}")
                 if callback is not None and callback(seen):
@@ -346,6 +360,8 @@ def _record(
                 raise
             run.status = "interrupted"
             run.message = "interrupted; this is what was computed until then"
+        finally:
+            stages.close()
     if recorder.last is None:
         raise NumericalError(f"no point of the flow could be stored: {run.status}: {run.message}")
 
@@ -360,7 +376,7 @@ def _attributes(
     initial: float,
 ) -> dict[str, Any]:
     times = recorder.rows["time"]
-    losses = np.asarray(recorder.rows["loss"]) - loss.minimum
+    losses = recorder.excess
     rate = math.nan
     if len(times) > 1 and times[-1] > times[0] and min(losses[0], losses[-1]) > 0:
         rate = float(math.log(losses[0] / losses[-1]) / (times[-1] - times[0]))

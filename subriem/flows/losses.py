@@ -54,6 +54,11 @@ class Loss:
         """N, the number of samples."""
         return int(self.targets.shape[0])
 
+    @property
+    def time_constant(self) -> float:
+        """The slowest time constant of x' = -grad_x C near the minimum."""
+        raise NotImplementedError
+
     def fit(self, samples: int, width: int, like: torch.Tensor) -> torch.Tensor:
         """Bring the targets to the outputs' size, dtype and device, or say what does not fit.
 
@@ -141,6 +146,11 @@ class SquaredLoss(Loss):
     def value(self, x: torch.Tensor, y: torch.Tensor) -> float:
         """C(x), dimensionless."""
         return float(((x - y) ** 2).sum(dtype=torch.float64)) / (2 * self.samples)
+
+    @property
+    def time_constant(self) -> float:
+        """N: all rates are 1/N."""
+        return float(self.samples)
 
     def excess(self, x: torch.Tensor, y: torch.Tensor) -> float:
         """C(x), as the minimum is zero."""
@@ -232,6 +242,11 @@ class CrossEntropyLoss(Loss):
         """C(x), in nats."""
         logs = torch.log_softmax(self._rows(x), 1)
         return -float((self._rows(y) * logs).sum(dtype=torch.float64)) / self.samples
+
+    @property
+    def time_constant(self) -> float:
+        """At most N over the smallest label."""
+        return self.samples / float(self.targets.min())
 
     def excess(self, x: torch.Tensor, y: torch.Tensor) -> float:
         """C(x) minus its minimum, as a mean Kullback-Leibler divergence (no cancellation)."""

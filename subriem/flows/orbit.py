@@ -115,6 +115,7 @@ class OrbitRecorder:
         self.targets = targets
         self.keep = keep
         self.rows: dict[str, list[Any]] = {}
+        self.excess: list[float] = []
         self.events: list[RankLoss] = []
         self.last: Linearization | None = None
 
@@ -157,6 +158,7 @@ class OrbitRecorder:
             row["parameters"] = at.parameters.cpu().numpy()
         for name, value in row.items():
             self.rows.setdefault(name, []).append(value)
+        self.excess.append(self.loss.excess(at.value, self.targets))
         self.last = at
         return OrbitPoint(
             time, loss, predicted, point.tracking_error, length, at.parameters, at.value

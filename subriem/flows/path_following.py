@@ -86,6 +86,9 @@ class PathFollower:
     max_steps : int
         Step budget. Where ``rtol`` would need more (a vector field with kinks), steps of an even
         share of what remains are accepted on their tracking error alone.
+    toward : Tensor, shape (NQ,), optional
+        For a segment under a rank-deficient D: the point y whose projected direction P (y - x)
+        must stay the direction of the segment's end, as it does while P does not turn.
 
     Attributes
     ----------
@@ -107,6 +110,7 @@ class PathFollower:
         rtol: float,
         times: Sequence[float] = (),
         max_steps: int = 200,
+        toward: torch.Tensor | None = None,
     ) -> None:
         self.lift = lift
         self.curve = curve
@@ -114,10 +118,12 @@ class PathFollower:
         self.rtol = rtol
         self.times = sorted(t for t in times if 0.0 < t < end)
         self.max_steps = max_steps
+        self.toward = toward
         self.outcome = "running"
         self.steps = 0
         self.loose_steps = 0
         self.rejected_steps = 0
+        self._turned = False
         self._start = start
         self._tableau = tableau_for(rtol)
         self._eps = torch.finfo(start.outputs.dtype).eps
@@ -131,20 +137,22 @@ class PathFollower:
         step = 0.5 * self.rtol ** (1 / order) * self.end
         targets = [*self.times, self.end]
         slope = self._velocity(at, t)
+        failed = False
         while t < self.end:
             target = next(time for time in targets if time > t)
             share = self._share(t)
-            step = min(step, self.curve.longest_step(t))
+            step = min(step if failed else max(step, share), self.curve.longest_step(t))
             clipped = target - t <= step * (1 + 1e-9)
             h = target - t if clipped else step
             new_t = target if clipped else t + h
             tried = None if slope is None else self._try(at, t, h, new_t, slope, length)
             if tried is None:
-                if slope is None or h <= _SMALLEST_STEP * self.end:
-                    self.outcome = "left_range" if slope is None else "collapsed"
+                if slope is None or self._turned or h <= _SMALLEST_STEP * self.end:
+                    left = slope is None or self._turned
+                    self.outcome = "left_range" if left else "collapsed"
                     return
                 self.rejected_steps += 1
-                step = h / 4
+                step, failed = h / 4, True
                 continue
             growth = min(5.0, max(0.2, 0.9 * (tried.ratio + 1e-12) ** (-1 / order)))
             if tried.ratio > 1.0 and h > share:
@@ -153,9 +161,12 @@ class PathFollower:
                 continue
             self.loose_steps += tried.ratio > 1.0
             self.steps += 1
+            failed = False
+            # Where the field has kinks the quadrature may fall short of the chord.
+            chord = float(torch.linalg.vector_norm(tried.at.parameters - at.parameters))
             at.forget()
             at, t = tried.at, new_t
-            length += tried.attempt.length
+            length += max(tried.attempt.length, chord)
             error += tried.attempt.error
             yield PathPoint(t, at, tried.distance, error, length)
             step = max(h * growth, step if clipped else 0.0)
@@ -178,6 +189,13 @@ class PathFollower:
             outside = torch.linalg.vector_norm(v - factor.project(v))
             if float(outside) > _OUTSIDE_RANGE * float(torch.linalg.vector_norm(v)):
                 return None
+            if self.toward is not None:
+                left = self.toward - at.value
+                turned = factor.project(left) - (self.curve.position(1.0) - at.value)
+                limit = _OUTSIDE_RANGE * float(torch.linalg.vector_norm(left))
+                if float(torch.linalg.vector_norm(turned)) > limit:
+                    self._turned = True
+                    return None
         return velocity if bool(torch.isfinite(velocity).all()) else None
 
     def _try(

@@ -109,7 +109,7 @@ class ProjectedFlow:
         scale = float(torch.linalg.vector_norm(self._gradient(at)))
         yield PathPoint(t, at, math.nan, error, length)
         order = self._tableau.order
-        # Rates at the equilibrium are near 1/N, and the pairs are stable up to h rate = 2.5.
+        # Rates at the equilibrium are at most near 1/N, and the pairs stable up to h rate = 2.5.
         longest = float(self.loss.samples)
         step = 0.1 * longest
         slope = self._velocity(at)

@@ -71,7 +71,13 @@ def check_outputs(outputs: OutputMap) -> torch.Size:
     before = outputs.parameters.clone()
     try:
         with torch.no_grad():
-            shape = _compare_outputs(outputs)
+            shape = _compare_outputs(outputs, outputs.parameters)
+            # A head of zeros hides what the layers before it do; nearby parameters do not.
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(before.shape, generator=generator, dtype=torch.float64).to(before)
+            nearby = before + 0.01 * (before.square().mean().sqrt() + 1.0) * noise
+            if bool(torch.isfinite(outputs.call(outputs.unflatten(nearby), outputs.inputs)).all()):
+                _compare_outputs(outputs, nearby)
     finally:
         changed = [
             name
@@ -93,8 +99,8 @@ def check_outputs(outputs: OutputMap) -> torch.Size:
     return shape
 
 
-def _compare_outputs(outputs: OutputMap) -> torch.Size:
-    names = outputs.unflatten(outputs.parameters)
+def _compare_outputs(outputs: OutputMap, theta: torch.Tensor) -> torch.Size:
+    names = outputs.unflatten(theta)
     count = outputs.inputs.shape[0]
     try:
         raw = outputs.call(names, outputs.inputs)

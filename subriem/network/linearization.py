@@ -107,27 +107,33 @@ class Linearization:
                 return torch.zeros_like(self.value)
             return torch.autograd.grad(pulled, probe, v, materialize_grads=True)[0]
 
-    @property
+    @cached_property
     def _forward_mode(self) -> bool:
         """Whether torch's forward mode works on this module and agrees with its reverse mode.
 
         It passes by `torch.no_grad` and by some options of some layers (a padded embedding).
         """
-        known = self.outputs.forward_mode
-        if known is None:
-            generator = torch.Generator().manual_seed(0)
-            v = torch.randn(self.outputs.dimension, generator=generator, dtype=torch.float64)
-            w = torch.randn(self.outputs.size, generator=generator, dtype=torch.float64)
-            v, w = v.to(self.parameters), w.to(self.parameters)
-            known = False
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                pushed, pulled = self._push_forwards(v), self._pull(w).detach()
-                scale = torch.linalg.vector_norm(pushed) * torch.linalg.vector_norm(w)
-                scale = scale + torch.linalg.vector_norm(pulled) * torch.linalg.vector_norm(v)
-                error = abs(float(torch.dot(pushed, w) - torch.dot(pulled, v)))
-                known = error <= 1e3 * torch.finfo(pushed.dtype).eps * float(scale)
-            self.outputs.forward_mode = known
-        return known
+        generator = torch.Generator().manual_seed(0)
+        v = torch.randn(self.outputs.dimension, generator=generator, dtype=torch.float64)
+        w = torch.randn(self.outputs.size, generator=generator, dtype=torch.float64)
+        v, w = v.to(self.parameters), w.to(self.parameters)
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            pushed, pulled = self._push_forwards(v), self._pull(w).detach()
+            scale = torch.linalg.vector_norm(pushed) * torch.linalg.vector_norm(w)
+            scale = scale + torch.linalg.vector_norm(pulled) * torch.linalg.vector_norm(v)
+            error = abs(float(torch.dot(pushed, w) - torch.dot(pulled, v)))
+            return error <= 1e3 * torch.finfo(pushed.dtype).eps * float(scale)
+        return False
+
+    def _push_rows(self, v: torch.Tensor) -> torch.Tensor:
+        """D v from blocks of rows of D, for operators that have one reverse mode and no more."""
+        outputs = self.outputs
+        pushed = torch.empty_like(self.value)
+        for rows, values in row_blocks(
+            outputs, self.parameters, list(outputs.shapes), outputs.memory // 4
+        ):
+            pushed[rows] = values @ v
+        return pushed
 
     def _push_forwards(self, v: torch.Tensor) -> torch.Tensor:
         _load_forward_mode()
@@ -135,7 +141,7 @@ class Linearization:
 
     def forget(self) -> None:
         """Free the matrices kept (they are made again when asked for)."""
-        for name in ("gram", "factor", "_nystrom", "_graph"):
+        for name in ("gram", "factor", "_nystrom", "_graph", "_forward_mode"):
             self.__dict__.pop(name, None)
 
     @property
@@ -162,8 +168,12 @@ class Linearization:
         """D v for v of shape (K,) or (B, K)."""
 
         def act(vector: torch.Tensor) -> torch.Tensor:
-            push = self._push_forwards if self._forward_mode else self._push_backwards
-            return push(vector).detach()
+            if self._forward_mode:
+                return self._push_forwards(vector)
+            try:
+                return self._push_backwards(vector).detach()
+            except (NotImplementedError, RuntimeError):
+                return self._push_rows(vector).detach()
 
         return self._each(v, self.outputs.dimension, "v", act)
 
@@ -457,7 +467,8 @@ class Linearization:
                 rtol=rtol,
                 max_iterations=20 * int(math.sqrt(outputs.size)) + 200,
             )
-            if found.converged:
+            # With the condition the residual that can be reached grows; 1e-8 is the worst taken.
+            if found.converged or found.residual <= 1e-8:
                 return scale * self.vjp(found.solution)
         # Singular, or under-parametrized: the minimum-norm least-squares solution.
         least = least_squares(
@@ -478,5 +489,7 @@ class Linearization:
     def project(self, v: Any) -> torch.Tensor:
         """P v = D D+ v for v of shape (NQ,) or (B, NQ)."""
         if self._stored:
-            return self._each(v, self.outputs.size, "v", self.factor.project)
+            factor = self.factor
+            if factor.method != "damped":
+                return self._each(v, self.outputs.size, "v", factor.project)
         return self.jvp(self.lift(v))

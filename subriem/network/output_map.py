@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import psutil
@@ -105,10 +106,10 @@ class OutputMap:
         self.device: torch.device = first.device
         self.shapes = {name: p.shape for name, p in trained.items()}
         self._sizes = [p.numel() for p in trained.values()]
+        if memory is not None and (isinstance(memory, bool) or not isinstance(memory, Integral)):
+            raise InputTypeError(f"memory must be a whole number of bytes, got {memory!r}")
         if memory is not None and memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, got {memory}")
-        # Found out by the first linearization.
-        self.forward_mode: bool | None = None
         self.memory: int = memory or self._free_memory()
         self.inputs = self._as_inputs(inputs)
         self.parameters = torch.cat([p.detach().reshape(-1) for p in trained.values()]).clone()
