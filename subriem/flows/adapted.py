@@ -359,7 +359,11 @@ class AdaptedFlow:
         before = self.start.rank(absolute=self.lift.cutoff)
         reference = float(before.singular_values[int(before) - 1])
         kept = int((values > max(decision.tolerance, LOST_BELOW * reference)).sum())
-        if kept >= int(before):
+        if kept >= int(before) and self.lift.deficient:
+            # Rank is kept: the segment was the path only if the projector stayed.
+            self.projector = "turning"
+            yield from self._projected(last, s)
+        elif kept >= int(before):
             self.status = "collapsed"
             self.message = (
                 f"no step from time {own:.6g} stays on the output path, though the smallest "
@@ -381,9 +385,11 @@ class AdaptedFlow:
     def _note_loss(self, at: Linearization, kept: int, kind: str, own: float) -> bool:
         """Record an event, and prepare to go on without the lost directions, unless to stop."""
         values = at.rank().singular_values
-        # In the middle of the gap, so that rounding moves no value across the cut.
+        # Inside the gap, so that neither rounding nor a little growth moves a value across, but
+        # not so high that a direction still on its way down is cut off early.
         above = float(values[kept - 1]) if kept else float(self.start.rank().singular_values[0])
-        cutoff = math.sqrt(above * max(float(values[kept]), 1e-16 * above))
+        below = max(float(values[kept]), 1e-16 * above)
+        cutoff = min(math.sqrt(above * below), 30.0 * below)
         self.events.append(
             RankLoss(
                 time=own,

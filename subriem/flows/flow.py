@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -53,7 +53,8 @@ def flow(
     - ``"adapted"``: theta' = -D+ g. With full row rank x' = -g exactly; for the squared loss
       C(s) = e^{-2s/N} C_0, and the loss eps is reached at s = (N/2) ln(C_0/eps), known in advance.
     - ``"straight"``: the same curve on the clock t in [0, 1] with x(t) = (1-t) x_0 + t y (for the
-      cross-entropy: the straight segment to the minimizer).
+      cross-entropy: the straight segment to the minimizer). Where D lacks full row rank it is the
+      projected flow on the clock t = 1 - e^{-s/N}.
     - ``"gradient"``: theta' = -D' g.
     - ``"interpolated"``: theta' = -(tau D+ + (1-tau) D') g, same equilibria.
 
@@ -135,6 +136,8 @@ def flow(
     ----------
     T. Chen, arXiv:2311.15487; T. Chen, P. Munoz Ewald, arXiv:2408.01517.
     """
+    if callback is not None and not callable(callback):
+        raise InputTypeError(f"callback must be callable, got {type(callback).__name__}")
     _check(outputs, loss, kind, tau, tolerance, rtol, on_rank_loss, max_steps, keep)
     theta = outputs.as_parameters(start)
     at = outputs.linearize(theta)
@@ -286,7 +289,7 @@ def _check(
     if (kind == "interpolated") != (tau is not None):
         raise InputError(f"tau goes with kind='interpolated' and only there; got {kind!r}, {tau}")
     for name, value in (("tau", tau), ("rtol", rtol), ("tolerance", tolerance)):
-        if value is not None and not isinstance(value, Real):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
             raise InputTypeError(f"{name} must be a number, got {value!r}")
     if tau is not None and not 0.0 <= tau <= 1.0:
         raise InputError(f"tau must be in [0, 1], got {tau}")
@@ -294,6 +297,8 @@ def _check(
         raise InputError(f"rtol must be in (0, 1), got {rtol}")
     if on_rank_loss not in ("project", "stop"):
         raise InputError(f"on_rank_loss must be 'project' or 'stop', got {on_rank_loss!r}")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, Integral):
+        raise InputTypeError(f"max_steps must be a whole number, got {max_steps!r}")
     if max_steps < 1:
         raise InputError(f"max_steps must be at least 1, got {max_steps}")
     unknown = set(keep) - set(LARGE_VARIABLES)

@@ -161,7 +161,13 @@ class OrbitRecorder:
         self.excess.append(self.loss.excess(at.value, self.targets))
         self.last = at
         return OrbitPoint(
-            time, loss, predicted, point.tracking_error, length, at.parameters, at.value
+            time,
+            loss,
+            predicted,
+            point.tracking_error,
+            length,
+            at.parameters.clone(),
+            at.value.clone(),
         )
 
     def _spectrum(self, at: Linearization, lift: PathLift) -> dict[str, Any]:

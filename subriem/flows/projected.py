@@ -114,8 +114,10 @@ class ProjectedFlow:
         step = 0.1 * longest
         slope = self._velocity(at)
         targets = [*self.times, self.horizon]
+        level = self.loss.value(at.value, self.targets)
         # Before a value crosses the cutoff, in either direction, where the field would jump.
-        lowest = max(LOST_BELOW * self._smallest(at), 3.0 * (self.lift.cutoff or 0.0))
+        smallest = self._smallest(at)
+        lowest = max(LOST_BELOW * smallest, min(3.0 * (self.lift.cutoff or 0.0), 0.5 * smallest))
         while t < self.horizon:
             if self._smallest(at) < lowest:
                 self.outcome = "rank_loss"
@@ -125,8 +127,8 @@ class ProjectedFlow:
             if self.residual <= self.stationarity:
                 self.outcome = "equilibrium"
                 return
-            smallest = 1e-12 * max(longest, t)
-            if slope is None or self.steps >= self.max_steps or step < smallest:
+            shortest = 1e-12 * max(longest, t)
+            if slope is None or self.steps >= self.max_steps or step < shortest:
                 self.outcome = "collapsed"
                 return
             step = min(step, longest)
@@ -141,10 +143,14 @@ class ProjectedFlow:
             rounding = 10 * self._eps * float(torch.linalg.vector_norm(at.parameters))
             ratio = attempt.error / max(self.rtol * attempt.length, rounding)
             growth = min(5.0, max(0.2, 0.9 * (ratio + 1e-12) ** (-1 / order)))
-            if ratio > 1.0:
+            value = self.loss.value(attempt.at.value, self.targets)
+            # dC/ds = -|P g|^2 / N < 0: a step on which the loss rises is wrong, whatever the
+            # estimate of its error says (it is one of the parameters).
+            if ratio > 1.0 or value > level + 1e3 * self._eps * abs(level):
                 self.rejected_steps += 1
-                step = h * growth
+                step = h * min(growth, 0.5)
                 continue
+            level = value
             self.steps += 1
             t = target if clipped else t + h
             at = attempt.at

@@ -126,6 +126,7 @@ def test_the_measured_rate_is_that_of_the_excess() -> None:
     assert abs(orbit.attrs["measured_rate"] / rate - 1) < 1e-6
 
 
+@pytest.mark.slow
 def test_contradictory_duplicates_settle() -> None:
     """Two labels for one input: the equilibrium has the mean of the labels there."""
     inputs = normal(4, 2, seed=1)

@@ -215,6 +215,7 @@ def test_a_projector_that_turns_around_a_velocity_it_keeps() -> None:
     assert stationarity(outputs, end.final_parameters.values, y) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [6, 8])
 def test_a_zero_output_layer_gains_rank_on_the_way(samples: int) -> None:
     """A common initialisation: at the start D has rank 5 only, at once afterwards full rank."""
@@ -229,3 +230,38 @@ def test_a_zero_output_layer_gains_rank_on_the_way(samples: int) -> None:
     assert orbit.attrs["status"] != "horizon"
     if orbit.attrs["status"] == "equilibrium":
         assert stationarity(outputs, orbit.final_parameters.values, y) < 1e-6
+
+
+def ill_conditioned(seed: int) -> tuple[sr.OutputMap, np.ndarray]:
+    """One input in thirty samples: singular values down to 1e-5 of the largest, and less."""
+    outputs = sr.OutputMap(mlp([1, 3, 1], seed=seed), normal(30, 1, seed=seed))
+    return outputs, normal(30, 1, seed=seed + 9)
+
+
+def test_a_projector_that_turns_at_once_is_followed() -> None:
+    outputs, y = ill_conditioned(0)
+    times = np.array([1e-4, 5e-4])
+    theta, _ = raw_ode(
+        outputs, lambda x: squared_gradient(x, y), times, rtol=1e-10, rcond=1e-13
+    )  # fmt: skip
+    orbit = sr.flow(outputs, sr.SquaredLoss(y), time=times, rtol=1e-9)
+    assert orbit.attrs["status"] == "horizon"
+    assert relative(orbit.parameters, theta) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_events_of_a_flow_that_runs_away_are_sound(seed: int) -> None:
+    """Parameters go to infinity; ranks fall one event after the other, and only small values."""
+    outputs, y = ill_conditioned(seed)
+    orbit = sr.flow(outputs, sr.SquaredLoss(y))
+    assert orbit.attrs["status"] != "converged"
+    # The loss may rise by what the parameters may err, no more.
+    slope = orbit.largest_singular_value.values[1:] * np.sqrt(2 * orbit.loss.values[1:] / 30)
+    rise = np.diff(orbit.loss) / (slope * np.diff(orbit.parameter_error) + 1e-14)
+    assert rise.max() < 10.0
+    events = [(event["time"], event["rank"]) for event in orbit.attrs["events"]]
+    assert len(set(events)) == len(events)
+    for event in orbit.attrs["events"]:
+        assert event["rank"] > 0
+        assert event["largest_lost"] < 0.1 * float(orbit.largest_singular_value.min())

@@ -25,6 +25,7 @@ def torn(kind: str = "adapted") -> xr.Dataset:
     return sr.flow(fold(2), sr.SquaredLoss([[-1.0], [3.0]]), kind)
 
 
+@pytest.mark.slow
 def test_the_fold_by_hand_with_stop() -> None:
     """N = 1, x_0 = 1/2, y = -1: x* = 0 at e^{-s} = 2/3."""
     orbit = sr.flow(fold(), sr.SquaredLoss([-1.0]), on_rank_loss="stop")
@@ -55,6 +56,7 @@ def test_the_fold_by_hand_with_project() -> None:
     assert orbit["rank"][0] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adapted", "straight"])
 def test_what_is_not_lost_goes_on(kind: str) -> None:
     """The second output is not touched by the loss of the first and reaches its target."""
@@ -79,6 +81,7 @@ def test_what_is_not_lost_goes_on(kind: str) -> None:
     assert abs(orbit.path_length[-1] - orbit.path_length[0] - math.sqrt(1 + 4)) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adapted", "straight"])
 def test_the_times_wanted_on_both_sides_of_the_loss(kind: str) -> None:
     times = [0.1, 0.2, 0.6] if kind == "straight" else [0.4, 0.7, 1.2, 5.0]
@@ -91,6 +94,7 @@ def test_the_times_wanted_on_both_sides_of_the_loss(kind: str) -> None:
     assert (abs(orbit.outputs[:, 0, 0] - first) < 1e-5).all()
 
 
+@pytest.mark.slow
 def test_rank_lost_by_an_under_parametrized_map() -> None:
     """x = (theta^2/2, 0) in R^2: one of one directions is lost at e^{-s/2} = 2/3."""
     outputs = formula_map([1.0], lambda p: torch.cat([p**2 / 2, 0 * p]), 2)
@@ -177,6 +181,7 @@ def test_strict_turns_the_loss_into_an_error() -> None:
         sr.flow(fold(), sr.SquaredLoss([-1.0]), on_rank_loss="stop", strict=True)
 
 
+@pytest.mark.slow
 def test_cross_entropy_across_a_fold() -> None:
     """Two logits of one sample, the first bounded below by a fold: rank is lost, and told."""
     outputs = sr.OutputMap(_TwoLogits(), np.ones((1, 1)))
