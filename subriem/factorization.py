@@ -2,7 +2,8 @@
 
 Everything here is linear algebra on given tensors: a Gram matrix G = D D' (NQ x NQ) or a dense
 Jacobian D (NQ x K). No inverse is formed. Which factorization serves is chosen by the measured
-condition (`factorize`), and every rank comes with the singular values and the gap behind it.
+condition (`Linearization.factor`), and every rank comes with the singular values and the gap
+behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from subriem.errors import InputError
+from subriem.probe import probe_vector
 
 __all__ = [
     "NumericalRank",
@@ -27,6 +29,7 @@ __all__ = [
     "jacobian_rank",
     "jacobian_spectrum",
     "orthogonal_triangle",
+    "relative_resolution",
 ]
 
 
@@ -79,6 +82,30 @@ class NumericalRank(int):
         )
 
 
+def relative_resolution(size: int, eps: float, method: str) -> float:
+    """Size, relative to the largest, below which a singular value cannot be told from zero.
+
+    Parameters
+    ----------
+    size : int
+        The larger dimension of the matrix that was factorized.
+    eps : float
+        Unit roundoff.
+    method : {"svd", "gram"}
+        Whether the values come from D or, as square roots, from D D'.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> relative_resolution(100, 1e-16, "svd"), relative_resolution(100, 1e-16, "gram")
+    (1e-14, 1e-07)
+    """
+    return size * eps if method == "svd" else math.sqrt(size * eps)
+
+
 def decide_rank(
     singular_values: np.ndarray,
     *,
@@ -117,8 +144,7 @@ def decide_rank(
     """
     values = np.asarray(singular_values, dtype=float)
     largest = float(values[0]) if len(values) else 0.0
-    relative_resolution = size * eps if method == "svd" else math.sqrt(size * eps)
-    resolution = relative_resolution * largest
+    resolution = relative_resolution(size, eps, method) * largest
     if absolute is None:
         absolute = 0.0 if tolerance is None else tolerance * largest
     cut = max(absolute, resolution)
@@ -241,11 +267,7 @@ def condition_estimate(factor: torch.Tensor, iterations: int = 6) -> float:
     >>> round(condition_estimate(torch.diag(torch.tensor([10.0, 1.0], dtype=torch.float64))))
     100
     """
-    n = factor.shape[0]
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(n, 1, generator=generator, dtype=torch.float64)
-    high = start.to(factor)
-    low = start.to(factor)
+    high = low = probe_vector(factor.shape[0], factor)[:, None]
     largest = inverse_smallest = 0.0
     for _ in range(iterations):
         high = high / torch.linalg.vector_norm(high)
@@ -285,7 +307,7 @@ def gram_rank(
     NumericalRank(2 of 2, gap inf, tolerance 4.2e-08)
     """
     _refuse_infinite(gram, "the Gram matrix D D'")
-    return _gram_decision(torch.linalg.eigvalsh(gram), gram, tolerance, absolute)
+    return _gram_decision(torch.linalg.eigvalsh(gram), tolerance, absolute)
 
 
 def gram_spectrum(
@@ -317,7 +339,7 @@ def gram_spectrum(
     """
     _refuse_infinite(gram, "the Gram matrix D D'")
     eigenvalues, vectors = torch.linalg.eigh(gram)
-    decision = _gram_decision(eigenvalues, gram, tolerance, absolute)
+    decision = _gram_decision(eigenvalues, tolerance, absolute)
     values = torch.as_tensor(decision.singular_values).to(gram)
     vectors = vectors.flip(1)
     rank = int(decision)
@@ -325,19 +347,26 @@ def gram_spectrum(
 
 
 def _gram_decision(
-    eigenvalues: torch.Tensor,
-    gram: torch.Tensor,
-    tolerance: float | None,
-    absolute: float | None,
+    eigenvalues: torch.Tensor, tolerance: float | None, absolute: float | None
 ) -> NumericalRank:
     values = torch.clamp(eigenvalues.flip(0), min=0.0).sqrt()
+    return _decision(values, len(values), tolerance, absolute, "gram")
+
+
+def _decision(
+    values: torch.Tensor,
+    size: int,
+    tolerance: float | None,
+    absolute: float | None,
+    method: str,
+) -> NumericalRank:
     return decide_rank(
         values.cpu().double().numpy(),
-        size=gram.shape[0],
-        eps=torch.finfo(gram.dtype).eps,
+        size=size,
+        eps=torch.finfo(values.dtype).eps,
         tolerance=tolerance,
         absolute=absolute,
-        method="gram",
+        method=method,
     )
 
 
@@ -361,6 +390,14 @@ def orthogonal_triangle(jacobian: torch.Tensor) -> torch.Tensor:
     _refuse_infinite(jacobian, "the Jacobian D")
     lower = torch.linalg.qr(jacobian.mT, mode="r").R.mT
     return lower * torch.where(lower.diagonal() < 0, -1.0, 1.0).to(lower)
+
+
+def _compressed(jacobian: torch.Tensor) -> torch.Tensor:
+    """A matrix with the singular values and left vectors of D, and no more columns than rows."""
+    if jacobian.shape[1] > jacobian.shape[0]:
+        return orthogonal_triangle(jacobian)
+    _refuse_infinite(jacobian, "the Jacobian D")
+    return jacobian
 
 
 def jacobian_rank(
@@ -388,9 +425,8 @@ def jacobian_rank(
     >>> jacobian_rank(torch.tensor([[3.0, 0.0], [0.0, 1e-9]], dtype=torch.float64))
     NumericalRank(2 of 2, gap inf, tolerance 1.3e-15)
     """
-    _refuse_infinite(jacobian, "the Jacobian D")
-    small = orthogonal_triangle(jacobian) if jacobian.shape[1] > jacobian.shape[0] else jacobian
-    return _jacobian_decision(torch.linalg.svdvals(small), jacobian, tolerance, absolute)
+    values = torch.linalg.svdvals(_compressed(jacobian))
+    return _decision(values, max(jacobian.shape), tolerance, absolute, "svd")
 
 
 def jacobian_spectrum(
@@ -419,26 +455,7 @@ def jacobian_spectrum(
     >>> jacobian_spectrum(D).rank
     2
     """
-    _refuse_infinite(jacobian, "the Jacobian D")
-    # The triangle of D' = Q R has the singular values and left vectors of D, and is small.
-    small = orthogonal_triangle(jacobian) if jacobian.shape[1] > jacobian.shape[0] else jacobian
-    left, values, _ = torch.linalg.svd(small, full_matrices=False)
-    decision = _jacobian_decision(values, jacobian, tolerance, absolute)
+    left, values, _ = torch.linalg.svd(_compressed(jacobian), full_matrices=False)
+    decision = _decision(values, max(jacobian.shape), tolerance, absolute, "svd")
     rank = int(decision)
     return SpectralFactor(left[:, :rank], values[:rank], decision, left[:, rank:])
-
-
-def _jacobian_decision(
-    values: torch.Tensor,
-    jacobian: torch.Tensor,
-    tolerance: float | None,
-    absolute: float | None,
-) -> NumericalRank:
-    return decide_rank(
-        values.cpu().double().numpy(),
-        size=max(jacobian.shape),
-        eps=torch.finfo(jacobian.dtype).eps,
-        tolerance=tolerance,
-        absolute=absolute,
-        method="svd",
-    )

@@ -86,6 +86,9 @@ def conjugate_gradient(
     solution = torch.zeros_like(rhs)
     if not bool(rhs.any()):
         return KrylovResult(solution, 0.0, 0, True)
+    # Squares of tiny numbers underflow.
+    scale = float(rhs.abs().max())
+    rhs = rhs / scale
     residual = rhs.clone()
     z = residual if preconditioner is None else preconditioner(residual)
     direction = z.clone()
@@ -100,7 +103,7 @@ def conjugate_gradient(
             # That of the recursion drifts from the true one as the condition grows.
             true = torch.linalg.vector_norm(rhs - apply(at))
             relative = float(true / torch.linalg.vector_norm(rhs))
-        return KrylovResult(at, relative, iteration, relative <= 10 * rtol)
+        return KrylovResult(scale * at, relative, iteration, relative <= 10 * rtol)
 
     start = size()
     best, best_residual = solution, 1.0

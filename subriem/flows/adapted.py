@@ -8,22 +8,22 @@ after rank is lost on the way: the projected flow, integrated.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from subriem.factorization import TriangularFactor
-from subriem.flows.curves import EuclideanFlow, Segment
+from subriem.flows.curves import Curve, EuclideanFlow, Segment
 from subriem.flows.losses import Loss, SquaredLoss
-from subriem.flows.orbit import RankLoss
+from subriem.flows.orbit import RankLoss, Stage, regime_of
 from subriem.flows.path_following import PathFollower, PathPoint
 from subriem.flows.path_lift import PathLift
 from subriem.flows.projected import LOST_BELOW, ProjectedFlow
 from subriem.network import Linearization
 
-__all__ = ["AdaptedFlow", "Stage"]
+__all__ = ["AdaptedFlow"]
 
 _STATIONARITY = 1e-8
 # The projected flow is given this many of its own time constants N to settle.
@@ -37,25 +37,8 @@ _SMALL = 1e-5
 _VANISHED = 1e-3
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A point of the flow on its way to the recorder.
-
-    Attributes
-    ----------
-    point : PathPoint
-    time : float
-        The flow's own time.
-    predicted : float
-        Predicted loss, or NaN.
-    wanted : bool
-        Whether it is to be stored.
-    """
-
-    point: PathPoint
-    time: float
-    predicted: float
-    wanted: bool
+def _same(time: float) -> float:
+    return float(time)
 
 
 @dataclass
@@ -123,13 +106,7 @@ class AdaptedFlow:
         if outputs.dimension >= outputs.size:
             factor = self.lift.factor(self.start)
             self.full = isinstance(factor, TriangularFactor)
-        self.regime = (
-            "full row rank"
-            if self.full
-            else "under-parametrized"
-            if outputs.dimension < outputs.size
-            else "rank-deficient"
-        )
+        self.regime = regime_of(outputs, self.full)
 
     # ------------------------------------------------------------------ clocks
 
@@ -224,38 +201,55 @@ class AdaptedFlow:
             else:
                 clipped = clipped and asked > stop
                 stop = min(stop, asked)
+        last, outcome = yield from self._follow(
+            curve, stop, self._own, self._parameter, predicted, toward=y if deficient else None
+        )
+        if outcome == "end":
+            self._arrived(last, deficient=deficient, clipped=clipped)
+            return
+        s = -self.samples * math.log1p(-last.time)
+        if deficient and outcome == "left_range":
+            # The projector turned: the segment is no longer the path.
+            self.projector = "turning"
+            yield from self._projected(last, s)
+        else:
+            yield from self._rank_lost(last, outcome, self._own(last.time), s)
+
+    def _follow(
+        self,
+        curve: Curve,
+        stop: float,
+        own: Callable[[float], float],
+        parameter: Callable[[float], float],
+        predicted: Callable[[float], float],
+        toward: torch.Tensor | None = None,
+    ) -> Generator[Stage, None, tuple[PathPoint, str]]:
+        """Follow a known path; return its last point and how it ended.
+
+        ``own`` and ``parameter`` take the curve's parameter to the flow's own time and back.
+        """
+        # The times wanted come out as they went in, not by way of two roundings.
+        wanted = {} if self.times is None else {parameter(t): float(t) for t in self.times}
         follower = PathFollower(
             self.lift,
             self.start,
             curve,
             stop,
             rtol=self.rtol,
-            times=[] if self.times is None else [self._parameter(t) for t in self.times],
+            times=list(wanted),
             max_steps=self.max_steps,
-            toward=y if deficient else None,
+            toward=toward,
         )
-        wanted = {}
-        if self.times is not None:
-            wanted = {self._parameter(own): float(own) for own in self.times}
         last = None
         try:
-            for point in follower:
-                last = point
-                own = wanted[point.time] if point.time in wanted else self._own(point.time)
-                store = self.times is None or point.time in wanted or point.time == stop
-                yield Stage(point, own, predicted(point.time), store)
+            for last in follower:
+                time = wanted[last.time] if last.time in wanted else own(last.time)
+                store = self.times is None or last.time in wanted or last.time == stop
+                yield Stage(last, time, predicted(last.time), store)
         finally:
             self._count(follower)
         assert last is not None
-        if follower.outcome == "end":
-            self._arrived(last, deficient=deficient, clipped=clipped)
-        elif deficient and follower.outcome == "left_range":
-            # The projector turned: the segment is no longer the path.
-            self.projector = "turning"
-            yield from self._projected(last, -self.samples * math.log1p(-last.time))
-        else:
-            s = -self.samples * math.log1p(-last.time)
-            yield from self._rank_lost(last, follower.outcome, self._own(last.time), s)
+        return last, follower.outcome
 
     def _remaining(
         self, curve: Segment, out_of_reach: float, within_reach: float, deficient: bool
@@ -285,29 +279,11 @@ class AdaptedFlow:
         curve = EuclideanFlow(self.loss, x, y, horizon, self.tolerance or None)
         if curve.stopped:
             self.stopping_time = curve.horizon
-        follower = PathFollower(
-            self.lift,
-            self.start,
-            curve,
-            curve.horizon,
-            rtol=self.rtol,
-            times=[] if self.times is None else list(self.times),
-            max_steps=self.max_steps,
-        )
-        last = None
-        try:
-            for point in follower:
-                last = point
-                store = self.times is None or bool(np.any(self.times == point.time))
-                store = store or point.time == curve.horizon
-                yield Stage(point, point.time, curve.loss(point.time), store)
-        finally:
-            self._count(follower)
-        assert last is not None
-        if follower.outcome == "end":
+        last, outcome = yield from self._follow(curve, curve.horizon, _same, _same, curve.loss)
+        if outcome == "end":
             self._arrived(last, deficient=False, clipped=False)
         else:
-            yield from self._rank_lost(last, follower.outcome, last.time, last.time)
+            yield from self._rank_lost(last, outcome, last.time, last.time)
 
     # ------------------------------------------------------------------ endings
 
@@ -320,7 +296,8 @@ class AdaptedFlow:
     def _arrived(self, last: PathPoint, *, deficient: bool, clipped: bool) -> None:
         excess = self.loss.excess(last.at.value, self.targets)
         # The loss is quadratic in the distance, which is met up to the tracking error.
-        distance = float(torch.linalg.vector_norm(last.at.value - self._end(last.at.value)))
+        end = self.loss.minimizer(last.at.value, self.targets)
+        distance = float(torch.linalg.vector_norm(last.at.value - end))
         slack = min(0.1, 3.0 * last.tracking_error / distance) if distance else 0.0
         if excess <= self.tolerance * (1 + 1e-6 + slack):
             self.status = "converged"
@@ -338,9 +315,6 @@ class AdaptedFlow:
         else:
             self.status = "horizon"
             self.message = "the time asked for is reached"
-
-    def _end(self, x: torch.Tensor) -> torch.Tensor:
-        return self.loss.minimizer(x, self.targets)
 
     def _stationarity(self, at: Linearization) -> float:
         """|D' grad_x C| over |D| |grad_x C|, with the larger |D| of the start and of the point."""

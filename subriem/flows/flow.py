@@ -12,9 +12,9 @@ import torch
 import xarray as xr
 
 from subriem.errors import InputError, InputTypeError, NumericalError
-from subriem.flows.adapted import AdaptedFlow, Stage
+from subriem.flows.adapted import AdaptedFlow
 from subriem.flows.losses import Loss, SquaredLoss
-from subriem.flows.orbit import LARGE_VARIABLES, OrbitPoint, OrbitRecorder
+from subriem.flows.orbit import LARGE_VARIABLES, OrbitPoint, OrbitRecorder, Stage, regime_of
 from subriem.flows.path_following import PathPoint
 from subriem.flows.path_lift import PathLift
 from subriem.flows.progress import watch_flow
@@ -219,14 +219,7 @@ class _StiffRun:
         self.steps = self.loose_steps = self.rejected_steps = 0
         self.projector = "none"
         self.stationarity = math.nan
-        decision = at.rank()
-        self.regime = (
-            "under-parametrized"
-            if outputs.dimension < outputs.size
-            else "full row rank"
-            if decision.full
-            else "rank-deficient"
-        )
+        self.regime = regime_of(outputs, at.rank().full)
         excess = loss.excess(at.value, targets)
         if times is None:
             if horizon is None:

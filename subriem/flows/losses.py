@@ -5,6 +5,7 @@ The factor is 1/(2N) for the squared loss and 1/N for the cross-entropy (N sampl
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def _as_numbers(values: Any, name: str) -> np.ndarray:
     return array
 
 
-class Loss:
+class Loss(ABC):
     """A loss on output space; `SquaredLoss` and `CrossEntropyLoss` are the two there are.
 
     Parameters
@@ -55,9 +56,9 @@ class Loss:
         return int(self.targets.shape[0])
 
     @property
+    @abstractmethod
     def time_constant(self) -> float:
         """The slowest time constant of x' = -grad_x C near the minimum."""
-        raise NotImplementedError
 
     def fit(self, samples: int, width: int, like: torch.Tensor) -> torch.Tensor:
         """Bring the targets to the outputs' size, dtype and device, or say what does not fit.
@@ -85,25 +86,25 @@ class Loss:
             )
         return torch.as_tensor(self.targets.reshape(-1), dtype=like.dtype, device=like.device)
 
+    @abstractmethod
     def value(self, x: torch.Tensor, y: torch.Tensor) -> float:
         """C(x) for outputs x and fitted targets y, shape (NQ,) both."""
-        raise NotImplementedError
 
+    @abstractmethod
     def excess(self, x: torch.Tensor, y: torch.Tensor) -> float:
         """C(x) minus the minimum over output space, free of cancellation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """grad_x C, shape (NQ,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def curvature(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """The Hessian of C in output space, applied to v, shape (NQ,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def minimizer(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The point of output space at which the Euclidean gradient flow from x ends."""
-        raise NotImplementedError
 
 
 class SquaredLoss(Loss):

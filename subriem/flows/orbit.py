@@ -11,15 +11,15 @@ import numpy as np
 import torch
 import xarray as xr
 
-from subriem.factorization import TriangularFactor
+from subriem.factorization import TriangularFactor, relative_resolution
 from subriem.flows.losses import Loss
 from subriem.flows.path_following import PathPoint
 from subriem.flows.path_lift import PathLift
 from subriem.krylov import extreme_eigenvalues
-from subriem.network import Linearization
+from subriem.network import Linearization, OutputMap
 from subriem.results import build_dataset
 
-__all__ = ["LARGE_VARIABLES", "OrbitPoint", "OrbitRecorder", "RankLoss"]
+__all__ = ["LARGE_VARIABLES", "OrbitPoint", "OrbitRecorder", "RankLoss", "Stage", "regime_of"]
 
 #: Variables of an orbit that grow with the network, and can be left out.
 LARGE_VARIABLES = ("outputs", "parameters", "singular_values")
@@ -97,6 +97,44 @@ class RankLoss:
             "heaviest_sample": top // width if top >= 0 else None,
             "heaviest_output": top % width if top >= 0 else None,
         }
+
+
+def regime_of(outputs: OutputMap, full: bool) -> str:
+    """Name the regime of a map whose Jacobian was found of full rank, min(NQ, K), or not.
+
+    Parameters
+    ----------
+    outputs : OutputMap
+    full : bool
+
+    Returns
+    -------
+    {"full row rank", "rank-deficient", "under-parametrized"}
+    """
+    if outputs.dimension < outputs.size:
+        return "under-parametrized"
+    return "full row rank" if full else "rank-deficient"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A point of the flow on its way to the recorder.
+
+    Attributes
+    ----------
+    point : PathPoint
+    time : float
+        The flow's own time.
+    predicted : float
+        Predicted loss, or NaN.
+    wanted : bool
+        Whether it is to be stored.
+    """
+
+    point: PathPoint
+    time: float
+    predicted: float
+    wanted: bool
 
 
 class OrbitRecorder:
@@ -190,9 +228,12 @@ class OrbitRecorder:
             factor = lift.factor(at)
             if isinstance(factor, TriangularFactor) and factor.method != "damped":
                 largest, smallest = extreme_eigenvalues(at.gram_action, factor.solve, at.value)
-                size = outputs.size if factor.method == "cholesky" else outputs.dimension
                 eps = torch.finfo(outputs.dtype).eps
-                relative = math.sqrt(size * eps) if factor.method == "cholesky" else size * eps
+                relative = (
+                    relative_resolution(outputs.size, eps, "gram")
+                    if factor.method == "cholesky"
+                    else relative_resolution(outputs.dimension, eps, "svd")
+                )
                 return {
                     "rank": factor.rank,
                     "smallest_singular_value": math.sqrt(smallest),

@@ -74,9 +74,8 @@ class PathLift:
         """
         fresh = "factor" not in at.__dict__
         if fresh and self.deficient:
-            at.factor = at.spectrum(
-                absolute=self.cutoff, resolve=False
-            )  # in place of its own choice
+            # In place of the point's own choice.
+            at.factor = at.spectrum(absolute=self.cutoff, resolve=False)
         factor = at.factor
         if fresh:
             tally = self.count.factorizations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from subriem.errors import InputError, InputTypeError
+from subriem.probe import probe_vector
 
 if TYPE_CHECKING:
     from subriem.network.output_map import OutputMap
@@ -73,8 +74,7 @@ def check_outputs(outputs: OutputMap) -> torch.Size:
         with torch.no_grad():
             shape = _compare_outputs(outputs, outputs.parameters)
             # A head of zeros hides what the layers before it do; nearby parameters do not.
-            generator = torch.Generator().manual_seed(0)
-            noise = torch.randn(before.shape, generator=generator, dtype=torch.float64).to(before)
+            noise = probe_vector(len(before), before)
             nearby = before + 0.01 * (before.square().mean().sqrt() + 1.0) * noise
             if bool(torch.isfinite(outputs.call(outputs.unflatten(nearby), outputs.inputs)).all()):
                 _compare_outputs(outputs, nearby)

@@ -27,6 +27,7 @@ from subriem.gram import assemble_gram, layer_terms
 from subriem.krylov import NystromPreconditioner, conjugate_gradient, least_squares
 from subriem.network.reading import as_tensor
 from subriem.network.rows import column_blocks, row_blocks
+from subriem.probe import probe_vector
 
 if TYPE_CHECKING:
     from subriem.network.output_map import OutputMap
@@ -113,10 +114,8 @@ class Linearization:
 
         It passes by `torch.no_grad` and by some options of some layers (a padded embedding).
         """
-        generator = torch.Generator().manual_seed(0)
-        v = torch.randn(self.outputs.dimension, generator=generator, dtype=torch.float64)
-        w = torch.randn(self.outputs.size, generator=generator, dtype=torch.float64)
-        v, w = v.to(self.parameters), w.to(self.parameters)
+        v = probe_vector(self.outputs.dimension, self.parameters)
+        w = probe_vector(self.outputs.size, self.parameters, seed=1)
         with contextlib.suppress(NotImplementedError, RuntimeError):
             pushed, pulled = self._push_forwards(v), self._pull(w).detach()
             scale = torch.linalg.vector_norm(pushed) * torch.linalg.vector_norm(w)
@@ -249,8 +248,7 @@ class Linearization:
         return gram
 
     def _agrees(self, gram: torch.Tensor) -> bool:
-        generator = torch.Generator().manual_seed(0)
-        probe = torch.randn(gram.shape[0], generator=generator, dtype=torch.float64).to(gram)
+        probe = probe_vector(gram.shape[0], gram)
         exact = self.gram_action(probe)
         error = torch.linalg.vector_norm(gram @ probe - exact)
         eps = torch.finfo(gram.dtype).eps
@@ -456,9 +454,6 @@ class Linearization:
 
     def _krylov_lift(self, v: torch.Tensor, rtol: float) -> torch.Tensor:
         outputs = self.outputs
-        # Squares of tiny numbers underflow.
-        scale = float(v.abs().max()) or 1.0
-        v = v / scale
         if outputs.dimension >= outputs.size:
             found = conjugate_gradient(
                 self.gram_action,
@@ -469,7 +464,7 @@ class Linearization:
             )
             # With the condition the residual that can be reached grows; 1e-8 is the worst taken.
             if found.converged or found.residual <= 1e-8:
-                return scale * self.vjp(found.solution)
+                return self.vjp(found.solution)
         # Singular, or under-parametrized: the minimum-norm least-squares solution.
         least = least_squares(
             self.jvp, self.vjp, v, rtol=rtol, max_iterations=20 * outputs.size + 200
@@ -479,7 +474,7 @@ class Linearization:
                 f"the matrix-free lift reached a relative residual of {least.residual:.1e} in "
                 f"{least.iterations} iterations, {rtol:.1e} was asked"
             )
-        return scale * least.solution
+        return least.solution
 
     @cached_property
     def _nystrom(self) -> NystromPreconditioner:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from subriem.probe import probe_vector
+
 if TYPE_CHECKING:
     from subriem.network.output_map import OutputMap
 
@@ -69,8 +71,7 @@ def _rows_agree(
     rest: dict[str, torch.Tensor],
     part: torch.Tensor,
 ) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(rows.shape[0], generator=generator, dtype=torch.float64).to(rows)
+    probe = probe_vector(rows.shape[0], rows)
     leaves = {name: value.detach().requires_grad_() for name, value in wanted.items()}
     with torch.enable_grad():
         out = outputs.evaluate({**rest, **leaves}, part).reshape(-1)
