@@ -12,9 +12,13 @@ from subriem.network import Factor, Linearization, OutputMap
 
 __all__ = ["LiftCount", "PathLift"]
 
-# From this size on a factorization costs more than some twenty actions of D and D'.
+# From this size on a factorization costs more than some twenty actions of D and D', and the more
+# the larger: it takes NQ / 12 times the operations of the two triangular solves of an iteration.
 _REUSE_SIZE = 800
 _REUSE_ITERATIONS = 20
+_REUSE_SHARE = 200
+# From this size on (0.5 GB in float64) one triangle is kept at a time, and nothing beside it.
+_LARGE_SIZE = 8000
 
 
 @dataclass
@@ -76,11 +80,17 @@ class PathLift:
         if fresh and self.deficient:
             # In place of the point's own choice.
             at.factor = at.spectrum(absolute=self.cutoff, resolve=False)
+        if fresh:
+            # The old preconditioner goes first: the two would be the peak of the memory.
+            self._anchor = None
         factor = at.factor
+        if len(at.value) >= _LARGE_SIZE:
+            at.__dict__.pop("gram", None)
         if fresh:
             tally = self.count.factorizations
             tally[factor.method] = tally.get(factor.method, 0) + 1
-        plain = isinstance(factor, TriangularFactor) and factor.method == "cholesky"
+        # A damped factor is off in the weakest directions only, which a few iterations mend.
+        plain = isinstance(factor, TriangularFactor) and factor.method in ("cholesky", "damped")
         self._anchor = factor if plain else None  # type: ignore[assignment]
         return factor
 
@@ -106,7 +116,7 @@ class PathLift:
                 v,
                 preconditioner=anchor.solve,
                 rtol=rtol,
-                max_iterations=_REUSE_ITERATIONS,
+                max_iterations=max(_REUSE_ITERATIONS, len(v) // _REUSE_SHARE),
                 norm="energy",
             )
             self.count.iterations += found.iterations

@@ -40,6 +40,8 @@ Factor = TriangularFactor | SpectralFactor
 # common processor, and a damped Cholesky factorization serves instead.
 _ORTHOGONAL_FLOPS = 2e11
 _SPECTRAL_SIZE = 3000
+# Condition, over 1/eps, up to which a Cholesky factor serves where nothing better is affordable.
+_LARGE_CONDITION = 2e-5
 
 
 @cache
@@ -71,7 +73,7 @@ class Linearization:
         self.parameters = theta.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what is computed on demand: the graph of the outputs does not pickle.
+        # The graph of the outputs does not pickle.
         return {"outputs": self.outputs, "parameters": self.parameters}
 
     def __repr__(self) -> str:
@@ -80,7 +82,7 @@ class Linearization:
     @cached_property
     def _graph(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The parameters as a leaf, and the outputs with their graph back to it."""
-        # Plain autograd, which takes every module; tensors of inference mode take no part in it.
+        # Plain autograd takes every module; tensors of inference mode take no part in it.
         with torch.inference_mode(False), torch.enable_grad():
             theta = self.parameters.clone().requires_grad_()
             return theta, self.outputs.flat(theta)
@@ -110,18 +112,16 @@ class Linearization:
 
     @cached_property
     def _forward_mode(self) -> bool:
-        """Whether torch's forward mode works on this module and agrees with its reverse mode.
-
-        It passes by `torch.no_grad` and by some options of some layers (a padded embedding).
-        """
+        """Whether torch's forward mode works on this module and agrees with its reverse mode."""
+        # It passes by `torch.no_grad` and by some options of some layers (a padded embedding).
         v = probe_vector(self.outputs.dimension, self.parameters)
         w = probe_vector(self.outputs.size, self.parameters, seed=1)
         with contextlib.suppress(NotImplementedError, RuntimeError):
             pushed, pulled = self._push_forwards(v), self._pull(w).detach()
             scale = torch.linalg.vector_norm(pushed) * torch.linalg.vector_norm(w)
             scale = scale + torch.linalg.vector_norm(pulled) * torch.linalg.vector_norm(v)
-            error = abs(float(torch.dot(pushed, w) - torch.dot(pulled, v)))
-            return error <= 1e3 * torch.finfo(pushed.dtype).eps * float(scale)
+            error = float(torch.dot(pushed, w) - torch.dot(pulled, v))
+            return abs(error) <= 1e3 * torch.finfo(pushed.dtype).eps * float(scale)
         return False
 
     def _push_rows(self, v: torch.Tensor) -> torch.Tensor:
@@ -139,7 +139,7 @@ class Linearization:
         return torch.func.jvp(self.outputs.flat, (self.parameters,), (v,))[1].detach()
 
     def forget(self) -> None:
-        """Free the matrices kept (they are made again when asked for)."""
+        """Free the matrices kept."""
         for name in ("gram", "factor", "_nystrom", "_graph", "_forward_mode"):
             self.__dict__.pop(name, None)
 
@@ -287,6 +287,11 @@ class Linearization:
         full = self.outputs.dimension >= self.outputs.size
         return self.jacobian_fits or (self.gram_fits and full)
 
+    @property
+    def _orthogonal_affordable(self) -> bool:
+        flops = 2 * self.outputs.dimension * self.outputs.size**2
+        return self.jacobian_fits and flops < _ORTHOGONAL_FLOPS
+
     @cached_property
     def factor(self) -> Factor:
         """The factorization behind the lift, chosen by the measured condition.
@@ -307,12 +312,13 @@ class Linearization:
             return self.spectrum()
         eps = torch.finfo(outputs.dtype).eps
         lower, failed = torch.linalg.cholesky_ex(self.gram)
+        large = outputs.size > _SPECTRAL_SIZE and not self._orthogonal_affordable
         if not int(failed):
             condition = condition_estimate(lower)
-            if condition < 1e-2 / (outputs.size * eps):
+            if condition < (_LARGE_CONDITION if large else 1e-2 / outputs.size) / eps:
                 return TriangularFactor(lower, condition)
         del lower
-        if self.jacobian_fits and 2 * outputs.dimension * outputs.size**2 < _ORTHOGONAL_FLOPS:
+        if self._orthogonal_affordable:
             lower = orthogonal_triangle(self.jacobian())
             if bool((lower.diagonal() > 0).all()):
                 condition = condition_estimate(lower)
@@ -339,10 +345,13 @@ class Linearization:
         NumericalError
             If even the damped matrix is not numerically positive definite.
         """
-        shift = damping * float(self.gram.diagonal().mean())
-        shifted = self.gram.clone()
-        shifted.diagonal().add_(shift)
-        lower, failed = torch.linalg.cholesky_ex(shifted)
+        # The diagonal is put back rather than a second matrix made.
+        diagonal = self.gram.diagonal()
+        before = diagonal.clone()
+        shift = damping * float(before.mean())
+        diagonal.add_(shift)
+        lower, failed = torch.linalg.cholesky_ex(self.gram)
+        diagonal.copy_(before)
         if int(failed):
             raise NumericalError(f"D D' + {shift:.1e} is not numerically positive definite")
         return TriangularFactor(lower, condition_estimate(lower), "damped", shift)
