@@ -138,7 +138,8 @@ def layer_terms(
     evaluate: Evaluate,
     parameters: dict[str, torch.Tensor],
     inputs: torch.Tensor,
-) -> tuple[list[LayerTerm], list[str]]:
+    memory: int | None = None,
+) -> tuple[Iterable[LayerTerm], list[str]]:
     """Run the module once forward and Q times backward, and collect every layer's term.
 
     Parameters
@@ -150,10 +151,14 @@ def layer_terms(
     parameters : dict of str to Tensor
         The trained parameters by name.
     inputs : Tensor, shape (N, ...)
+    memory : int, optional
+        Bytes for the signals. Where those of all layers together exceed it, the terms come one
+        after the other, each with a backward pass of its own; a layer whose signal alone exceeds
+        a third of it (back-propagation holds some three at a time) is left over.
 
     Returns
     -------
-    terms : list of LayerTerm
+    terms : list of LayerTerm, or an iterator over them
     leftover : list of str
         Names of parameters that no term covers (shared weights, layers without a rule, layers
         called more than once).
@@ -185,34 +190,52 @@ def layer_terms(
         for handle in handles:
             handle.remove()
 
-    once = {prefix: pair[0] for prefix, pair in calls.items() if len(pair) == 1}
-    samples = outputs.shape[0]
-    signals = _signals(outputs, [out for _, out in once.values()])
-    terms = []
+    samples, width = outputs.shape
+    chosen: dict[str, set[str]] = {}
     covered: set[str] = set()
-    for (prefix, (value, _)), signal in zip(once.items(), signals, strict=True):
-        layer = layers[prefix]
-        trained = {
-            name
-            for name, _ in layer.named_parameters(recurse=False)
-            if (f"{prefix}.{name}" if prefix else name) in parameters
-        }
-        if not _batched(layer, value, samples):
+    sizes = []
+    for prefix, pairs in calls.items():
+        layer, (value, out) = layers[prefix], pairs[0]
+        size = width * out.numel() * out.element_size()
+        if len(pairs) > 1 or not _batched(layer, value, samples):
             continue
-        # (Q, N, ...) -> (N, Q, T, d)
-        split = torch.stack([_split(layer, part) for part in signal], dim=1)
-        activation = None
-        diagonal = isinstance(layer, _NORMALISATIONS)
-        if "weight" in trained:
-            if diagonal:
-                activation = _split(layer, _normalised(layer, value))
-            elif isinstance(layer, nn.Linear):
-                activation = _split(layer, value)
-            else:
-                activation = _unfolded(layer, value)
-        terms.append(LayerTerm(split.detach(), activation, "bias" in trained, diagonal))
-        covered |= {f"{prefix}.{name}" if prefix else name for name in trained}
-    return terms, [name for name in parameters if name not in covered]
+        if memory is not None and 3 * size > memory:
+            continue
+        sizes.append(size)
+        dot = f"{prefix}." if prefix else ""
+        own = (name for name, _ in layer.named_parameters(recurse=False))
+        chosen[prefix] = {name for name in own if dot + name in parameters}
+        covered |= {dot + name for name in chosen[prefix]}
+    at = [calls[prefix][0][1] for prefix in chosen]
+
+    def term(prefix: str, signal: torch.Tensor) -> LayerTerm:
+        return _term(layers[prefix], calls[prefix][0][0], signal, chosen[prefix])
+
+    leftover = [name for name in parameters if name not in covered]
+    if memory is None or sum(sizes) <= memory:
+        signals = _signals(outputs, at)
+        return [term(*pair) for pair in zip(chosen, signals, strict=True)], leftover
+    one_by_one = (
+        term(prefix, _signals(outputs, [out])[0]) for prefix, out in zip(chosen, at, strict=True)
+    )
+    return one_by_one, leftover
+
+
+def _term(
+    layer: nn.Module, value: torch.Tensor, signal: torch.Tensor, trained: set[str]
+) -> LayerTerm:
+    # (Q, N, ...) -> (N, Q, T, d)
+    split = torch.stack([_split(layer, part) for part in signal], dim=1)
+    activation = None
+    diagonal = isinstance(layer, _NORMALISATIONS)
+    if "weight" in trained:
+        if diagonal:
+            activation = _split(layer, _normalised(layer, value))
+        elif isinstance(layer, nn.Linear):
+            activation = _split(layer, value)
+        else:
+            activation = _unfolded(layer, value)
+    return LayerTerm(split.detach(), activation, "bias" in trained, diagonal)
 
 
 def _signals(outputs: torch.Tensor, at: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -54,6 +54,7 @@ def conjugate_gradient(
     rtol: float = 1e-10,
     max_iterations: int = 500,
     norm: Literal["residual", "energy"] = "residual",
+    give_up: int | None = None,
 ) -> KrylovResult:
     """Preconditioned conjugate gradients for a symmetric positive (semi)definite operator.
 
@@ -71,6 +72,9 @@ def conjugate_gradient(
     norm : {"residual", "energy"}
         Measure residuals r by |r|, or by sqrt(r'Mr) with M the preconditioner, which estimates
         the error in the norm of G (for G = D D', the error of the lift D'w itself).
+    give_up : int, optional
+        After so many iterations, stop as soon as twice the rate so far would not reach the
+        tolerance within ``max_iterations``.
 
     Returns
     -------
@@ -123,6 +127,10 @@ def conjugate_gradient(
             best, best_residual = solution, relative
         if relative <= rtol:
             return result(solution, relative, iteration)
+        if give_up is not None and iteration >= give_up:
+            reach = 2 * max_iterations / iteration
+            if best_residual >= 1.0 or reach * math.log(best_residual) > math.log(rtol):
+                return result(best, best_residual, iteration)
         direction = z + (product / previous) * direction
     return result(best, best_residual, max_iterations)
 

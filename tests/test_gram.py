@@ -254,3 +254,28 @@ def test_precision_and_device_follow_the_outputs():
         gram = assemble_gram([], [], like, 100)
         assert (gram.dtype, gram.device) == (like.dtype, like.device)
         assert torch.equal(gram, torch.zeros(4, 4, dtype=dtype))
+
+
+def test_layer_signals_keep_to_the_memory_allowed():
+    """Layers one after the other, and those too large left over, give the same matrix."""
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(48, 2)
+    ).double()
+    inputs = torch.randn(5, 1, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+    outputs = OutputMap(module, inputs)
+    named = outputs.unflatten(outputs.parameters)
+    signal = 8 * 2 * 5 * 3 * 16  # of the convolution: Q N d T doubles
+    plenty, none = layer_terms(module, outputs.evaluate, named, inputs)
+    assert isinstance(plenty, list)
+    assert none == []
+    in_turn, none = layer_terms(module, outputs.evaluate, named, inputs, 3 * signal)
+    assert none == []
+    few, left = layer_terms(module, outputs.evaluate, named, inputs, 3 * signal - 1)
+    assert left == ["0.weight", "0.bias"]
+    assert len(list(few)) == 1
+    for one, other in zip(in_turn, plenty, strict=True):
+        assert torch.equal(one.signal, other.signal)
+    expected = outputs.jacobian() @ outputs.jacobian().T
+    for memory in (6 * signal, 2 * signal):
+        gram = OutputMap(module, inputs, memory=memory).gram()
+        assert torch.allclose(gram, expected, rtol=1e-12, atol=1e-13)

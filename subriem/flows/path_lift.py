@@ -12,11 +12,11 @@ from subriem.network import Factor, Linearization, OutputMap
 
 __all__ = ["LiftCount", "PathLift"]
 
-# From this size on a factorization costs more than some twenty actions of D and D', and the more
-# the larger: it takes NQ / 12 times the operations of the two triangular solves of an iteration.
+# From this size on a factorization costs more than some twenty actions of D and D'; an old factor
+# that gets nowhere is given up sooner.
 _REUSE_SIZE = 800
-_REUSE_ITERATIONS = 20
-_REUSE_SHARE = 200
+_REUSE_ITERATIONS = 25
+_GIVE_UP = 6
 # From this size on (0.5 GB in float64) one triangle is kept at a time, and nothing beside it.
 _LARGE_SIZE = 8000
 
@@ -116,7 +116,8 @@ class PathLift:
                 v,
                 preconditioner=anchor.solve,
                 rtol=rtol,
-                max_iterations=max(_REUSE_ITERATIONS, len(v) // _REUSE_SHARE),
+                max_iterations=_REUSE_ITERATIONS,
+                give_up=_GIVE_UP,
                 norm="energy",
             )
             self.count.iterations += found.iterations

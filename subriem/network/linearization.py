@@ -228,20 +228,19 @@ class Linearization:
     @cached_property
     def gram(self) -> torch.Tensor:
         """D D', shape (NQ, NQ), layer by layer where the layers allow it."""
-        outputs = self.outputs
-        theta = self.parameters
+        outputs, theta = self.outputs, self.parameters
+        named, memory = outputs.unflatten(theta), outputs.memory
         try:
             terms, leftover = layer_terms(
-                outputs.module, outputs.evaluate, outputs.unflatten(theta), outputs.inputs
+                outputs.module, outputs.evaluate, named, outputs.inputs, memory // 2
             )
         except RuntimeError:
             # Layers inside a transform of the module's own, as for derivatives by its inputs.
             return self.general_gram()
         like = self.value.view(outputs.samples, outputs.width)
-        memory = outputs.memory
         columns = column_blocks(outputs, theta, leftover, memory // 4)
         gram = assemble_gram(terms, columns, like, memory // 4)
-        if terms and not self._agrees(gram):
+        if len(leftover) < len(outputs.shapes) and not self._agrees(gram):
             # A parameter acts outside its own layer's forward (here, if not elsewhere): the rules
             # do not see it.
             return self.general_gram()
