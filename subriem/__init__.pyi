@@ -1,8 +1,17 @@
+from . import brackets as brackets
 from . import errors as errors
 from . import flows as flows
 from . import models as models
 from . import results as results
 from . import study as study
+from . import testing as testing
+from .brackets.exact import certified_flag as certified_flag
+from .brackets.flag import lie_flag as lie_flag
+from .brackets.flag import strong_accessibility as strong_accessibility
+from .brackets.lie_bracket import lie_bracket as lie_bracket
+from .brackets.lie_bracket import named_bracket as named_bracket
+from .brackets.nilpotent import nilpotent_approximation as nilpotent_approximation
+from .brackets.privileged import privileged_coordinates as privileged_coordinates
 from .errors import SubriemError as SubriemError
 from .flows.equilibria import critical_manifold as critical_manifold
 from .flows.equilibria import equilibrium as equilibrium
@@ -13,4 +22,7 @@ from .flows.stopping import stopping_time as stopping_time
 from .network import OutputMap as OutputMap
 from .results.netcdf import open_results as open_results
 from .results.netcdf import save as save
+from .structure import Structure as Structure
+from .structure import direct_sum as direct_sum
+from .structure import product as product
 from .study.definition import Study as Study

@@ -1,0 +1,10 @@
+from .checks import checks_of as checks_of
+from .checks import run_checks as run_checks
+from .conservation import assert_conserved as assert_conserved
+from .flags import assert_bracket_generating as assert_bracket_generating
+from .flags import assert_growth_vector as assert_growth_vector
+from .horizontality import assert_horizontal as assert_horizontal
+from .model import Model as Model
+from .parametrize import parametrize_with_checks as parametrize_with_checks
+from .strategies import points as points
+from .targets import models_of as models_of
