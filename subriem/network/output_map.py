@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 import torch
@@ -16,6 +16,9 @@ from subriem.factorization import NumericalRank
 from subriem.network.checks import check_outputs, refuse_batch_dependence
 from subriem.network.linearization import Linearization
 from subriem.network.reading import as_tensor
+
+if TYPE_CHECKING:
+    from subriem.structure import Structure
 
 __all__ = ["OutputMap"]
 
@@ -355,6 +358,42 @@ class OutputMap:
         Tensor, shape (NQ, NQ)
         """
         return self.linearize(at).gram
+
+    def structure(self, metric: Literal["output", "euclidean", "rows"] = "output") -> Structure:
+        """The distribution spanned by the rows of D, as a CasADi `Structure` on the parameters.
+
+        The module is lowered through `torch.export`, see `subriem.export`; its outputs agree with
+        Torch to rounding. Coordinates are ``theta1`` ... ``thetaK`` in the order of
+        ``parameters``, the frame is D'. Meant for small networks: every entry of D is an
+        expression.
+
+        Parameters
+        ----------
+        metric : {"output", "euclidean", "rows"}
+            Inner product of v and w in range D': <Dv, Dw>, under which theta -> x is a
+            sub-Riemannian submersion onto flat output space; <v, w>; or the one in which the
+            rows of D are orthonormal.
+
+        Returns
+        -------
+        Structure
+
+        Raises
+        ------
+        InputError
+            If the module has an operator without a CasADi form (it is named), or the rows of D
+            are not independent and the metric needs them to be.
+
+        Examples
+        --------
+        >>> linear = OutputMap(torch.nn.Linear(1, 1).double(), [[2.0]])
+        >>> linear.structure().hamiltonian_at([0, 0], [2.0, 1.0])
+        array(0.5)
+        """
+        # CasADi and the exporter are imported where they are needed only.
+        from subriem.network.symbolic import structure_of
+
+        return structure_of(self, metric)
 
     def lift(self, v: Any, at: Any = None) -> torch.Tensor:
         """D+ v, the horizontal lift of an output velocity: the shortest velocity over P v.
