@@ -1,5 +1,7 @@
 """Results: the shape of a dataset, where it comes from, and NetCDF in and out."""
 
+from subriem.results.flag_maps import draw_flag_maps as draw_flag_maps
+from subriem.results.flag_maps import plot_flag_map as plot_flag_map
 from subriem.results.netcdf import open_results as open_results
 from subriem.results.netcdf import save as save
 from subriem.results.orbits import draw_orbits as draw_orbits
