@@ -10,7 +10,13 @@ from typing import Any
 
 import click
 
-from subriem.study.console import Command, run_from_command_line, run_options, study_command
+from subriem.study.console import (
+    EXIT_FAILED,
+    Command,
+    run_from_command_line,
+    run_options,
+    study_command,
+)
 
 __all__ = ["main"]
 
@@ -105,3 +111,32 @@ def models() -> None:
     for name, description in zoo.available().items():
         table.add_row(f"[bold]{escape(name)}[/]", escape(description))
     Console(highlight=False).print(table)
+
+
+@main.command(cls=Command)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+def check(targets: tuple[str, ...]) -> None:
+    """Check models: brackets, declared growth vectors, invariance, round trips.
+
+    TARGET is a model's name (see `subriem models`), a Python file, or module:function. Of a file,
+    every structure is checked and every function that makes one, without arguments or with those
+    of its TRUTHS.
+
+    \b
+    Examples:
+      subriem check trailers
+      subriem check models/my_model.py
+      subriem check my_package.hovercraft:hovercraft
+    """  # noqa: D301
+    import os
+    import sys
+
+    from rich.console import Console
+
+    from subriem.testing.report import check_and_print
+
+    # as for `python -m`: module:function may lie in the current folder
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if not check_and_print(targets, Console(highlight=False)):
+        raise click.exceptions.Exit(EXIT_FAILED)

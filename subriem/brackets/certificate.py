@@ -64,7 +64,7 @@ def add_certificate(
         With ``lower_bound`` and ``upper_bound`` over ``step``, ``certified`` (the whole growth
         vector, and that it goes no further, is proved and is the one reported) and
         ``certificate``, the words that go with it. Brackets found in the proof name the
-        directions that have no name yet.
+        directions that have no name yet, and a flag that it closes is ``"closed"``.
 
     Raises
     ------
@@ -80,12 +80,17 @@ def add_certificate(
     ]
     lower, upper = np.zeros((points, steps), int), np.full((points, steps), structure.dimension)
     certified, texts = np.zeros(points, bool), []
+    status = np.atleast_1d(dataset["status"].values).astype(object)
+    degree = np.atleast_1d(dataset["degree_of_nonholonomy"].values).copy()
     names = np.atleast_2d(dataset["bracket"].values).astype(object)
     weights = np.atleast_2d(dataset["weight"].values)
     for k, (proof, vector) in enumerate(zip(proofs, vectors, strict=True)):
         lower[k], upper[k] = _bounds(proof, steps, structure.dimension)
         agrees = bool((lower[k] == vector).all() and (upper[k] == vector).all())
         certified[k] = proof.closed and agrees
+        if certified[k] and degree[k] == 0:
+            # at a singular point only the proof may know that nothing is to come
+            status[k], degree[k] = "closed", len(proof.lower)
         texts.append(_words(proof, agrees, lower[k], upper[k], vector))
         if [step for _, step in proof.words] == [w for w in weights[k] if w]:
             for j, (name, _) in enumerate(proof.words):
@@ -101,6 +106,12 @@ def add_certificate(
         lower_bound=over(dims, lower, "proved lower bound of dim D^step"),
         upper_bound=over(dims, upper, "proved upper bound of dim D^step"),
         certified=over(where, certified, "whether the growth vector is proved"),
+        status=(where, (status[0] if single else status.astype(str)), dataset["status"].attrs),
+        degree_of_nonholonomy=(
+            where,
+            degree[0] if single else degree,
+            dataset["degree_of_nonholonomy"].attrs,
+        ),
         certificate=over(where, np.array(texts), "what is proved, and how"),
         bracket=(
             dataset["bracket"].dims,
@@ -108,6 +119,8 @@ def add_certificate(
             dataset["bracket"].attrs,
         ),
     )
+    if single:
+        added.attrs["status"] = str(status[0])
     if certified.all():
         added.attrs["regime"] = "certified"
     return added

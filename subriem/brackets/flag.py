@@ -220,7 +220,7 @@ def _flag(
         dataset.attrs["status"] = str(dataset["status"].item())
     if certify:
         dataset = add_certificate(dataset, structure, at, int(limit))
-    undecided = np.flatnonzero(found.settled == 0)
+    undecided = np.flatnonzero(np.atleast_1d(dataset["degree_of_nonholonomy"].values) == 0)
     if strict and len(undecided):
         raise NumericalError(
             f"{structure.name}: the flag is not decided at step {found.ranks.shape[1]} at "

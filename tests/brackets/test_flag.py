@@ -293,3 +293,13 @@ def test_a_batch_is_certified_point_by_point():
     flag = sr.lie_flag(martinet, {"x": [0, "1/3"], "y": 0, "z": 0}, certify=True)
     assert flag.certified.values.tolist() == [True, True]
     assert flag.upper_bound.values.tolist() == [[2, 2, 3], [2, 3, 3]]
+
+
+def test_a_proof_closes_a_flag_at_a_point_that_the_fields_leave_alone():
+    # x and x^3 d_y: at the origin nothing moves, elsewhere the plane is filled
+    still = sr.Structure.define("still", "x y", lambda q: [(q.x, 0), (0, q.x**3)])
+    assert sr.lie_flag(still, [0, 0], max_step=6).status == "not decided at step 6"
+    proved = sr.lie_flag(still, [0, 0], max_step=6, certify=True, strict=True)
+    assert proved.status == "closed"
+    assert proved.certified
+    assert reached(proved) == [0]
