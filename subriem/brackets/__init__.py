@@ -1,8 +1,9 @@
 """Lie brackets, the Lie flag and what follows from it."""
 
+from subriem.brackets.bracket_family import BracketFamily, bracket_family
 from subriem.brackets.exact import CertifiedFlag, certified_flag
 from subriem.brackets.flag import lie_flag, strong_accessibility
-from subriem.brackets.lie_bracket import BracketFamily, bracket_family, lie_bracket, named_bracket
+from subriem.brackets.lie_bracket import lie_bracket, named_bracket
 from subriem.brackets.nilpotent import nilpotent_approximation
 from subriem.brackets.privileged import PrivilegedCoordinates, privileged_coordinates
 

@@ -19,13 +19,14 @@ import numpy as np
 
 from subriem.arithmetic.floats import PerturbedFloats
 from subriem.brackets.adapted_rank import AdaptedRank
-from subriem.brackets.lie_bracket import (
+from subriem.brackets.bracket_family import (
     Bracket,
     BracketFamily,
     bracket_family,
-    perturbed_values,
+    generic_points,
 )
-from subriem.brackets.path_series import fields_program, path_vectors
+from subriem.brackets.lifted_fields import lifted_fields
+from subriem.brackets.path_series import path_vectors
 from subriem.structure import Structure
 
 __all__ = ["GenericRank", "Growth", "generic_rank", "growth"]
@@ -116,9 +117,15 @@ def generic_rank(structure: Structure, tolerance: float, drift: bool = False) ->
 
 
 def _generic_rank(structure: Structure, tolerance: float, drift: bool) -> GenericRank:
-    points = _generic_points(structure)
+    points = generic_points(structure)
     n = structure.dimension
-    smooth = not fields_program(structure, drift)[0].operations & _NONSMOOTH
+    lifted = lifted_fields(structure, drift)
+    smooth = not lifted.operations & _NONSMOOTH
+    if lifted.rational:
+        proved = _modular_rank(structure, drift)
+        if proved is not None:
+            step = None if proved[-1] == n else _algebra_step(structure, tolerance, drift)
+            return GenericRank(proved, proved[-1], step)
     found: list[int] = []
     settled = False
     for block in (4, _GENERIC_STEPS):
@@ -144,6 +151,21 @@ def _generic_rank(structure: Structure, tolerance: float, drift: bool) -> Generi
     )
 
 
+def _modular_rank(structure: Structure, drift: bool) -> tuple[int, ...] | None:
+    """Generic growth vector of rational fields modulo a prime, while brackets are written out."""
+    family = bracket_family(structure, drift)
+    found: list[int] = []
+    for length in range(1, _GENERIC_STEPS + 1):
+        if not family.affordable(length):
+            return None
+        found.append(family.generic_rank(length))
+        if found[-1] == structure.dimension:
+            return tuple(found)
+        if length > 1 and found[-1] == found[-2]:
+            return tuple(found[:-1])
+    return None
+
+
 def _levels(
     structure: Structure,
     points: np.ndarray,
@@ -158,10 +180,7 @@ def _levels(
     for length in range(1, steps + 1):
         if series is None and family.affordable(length):
             brackets = _counted(family, length, drift)
-            if brackets:
-                values = perturbed_values(structure, brackets, points, tolerance)
-            else:
-                values = np.zeros((_copies(), len(points), structure.dimension, 0))
+            values = family.values(brackets, points, tolerance)
             yield [bracket.name for bracket in brackets], values
             continue
         if not paths:
@@ -170,13 +189,6 @@ def _levels(
             whole = path_vectors(structure, points, steps, tolerance=tolerance, drift=drift)
             series = itertools.islice(whole, length - 1, None)
         yield None, next(series)
-
-
-def _generic_points(structure: Structure) -> np.ndarray:
-    """Random points of the chart on several scales, as nothing says which is that of the model."""
-    points = structure.sample(2, np.random.default_rng(2))
-    nearer = np.concatenate([scale * points for scale in (1e-2, 1e-4, 1e-6)])
-    return np.concatenate([points, nearer[structure.inside(nearer)]])
 
 
 def _copies() -> int:
@@ -196,7 +208,7 @@ def _algebra_step(structure: Structure, tolerance: float, drift: bool) -> int | 
             return None
         brackets = _counted(family, length, drift)
         if brackets:
-            values = perturbed_values(structure, brackets, points, tolerance)
+            values = family.values(brackets, points, tolerance)
             # (copies, points, n, S) to (copies, points * n, S)
             rank.add(values.reshape(values.shape[0], -1, values.shape[-1]))
         if int(rank.rank[0]) == before:

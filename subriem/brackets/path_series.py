@@ -27,7 +27,8 @@ from subriem.arithmetic.floats import PerturbedFloats
 from subriem.arithmetic.program import Program
 from subriem.arithmetic.taylor import TaylorRun
 from subriem.brackets.adapted_rank import SIGNIFICANT
-from subriem.brackets.lie_bracket import bracket_family, perturbed_values
+from subriem.brackets.bracket_family import bracket_family
+from subriem.brackets.lifted_fields import lifted_fields
 from subriem.structure import Structure
 
 __all__ = ["control_scales", "fields_program", "integration_matrix", "path_vectors"]
@@ -69,8 +70,9 @@ def fields_program(
     structure: Structure, drift: bool
 ) -> tuple[Program, list[list[tuple[int, int]]]]:
     """The fields' components, and the nonzeros of their Jacobians, as one program."""
-    fields = ca.horzcat(structure.frame, structure.drift) if drift else structure.frame
-    slopes = [ca.jacobian(fields[:, k], structure.state) for k in range(fields.shape[1])]
+    lifted = lifted_fields(structure, drift)
+    fields = lifted.fields
+    slopes = [ca.jacobian(fields[:, k], lifted.state) for k in range(fields.shape[1])]
     places = []
     for slope in slopes:
         rows, columns = slope.sparsity().get_triplet()
@@ -78,7 +80,7 @@ def fields_program(
 
     def build() -> Program:
         outputs = [ca.densify(fields), *slopes]
-        symbols = [structure.state, structure.parameter_symbols]
+        symbols = [lifted.state, lifted.parameters]
         return Program(ca.Function("fields", symbols, outputs, {"cse": True}))
 
     return structure.cached(("fields", drift), build), places
@@ -115,7 +117,7 @@ def control_scales(structure: Structure, points: np.ndarray, drift: bool = False
         brackets = family.of_length(length)
         if not brackets or not family.affordable(length):
             break
-        values = perturbed_values(structure, brackets, points, 1e-11)
+        values = family.values(brackets, points, 1e-11)
         # what perturbations explain has no size
         noise = np.abs(values[1:] - values[0]).max(axis=0)
         sizes = np.where(np.abs(values[0]) > SIGNIFICANT * noise, np.abs(values[0]), 0.0).max(
@@ -193,7 +195,8 @@ def path_vectors(
         return np.broadcast_to(floats.read(values)[:, :, None, None], shape)
 
     states = [spread(column) for column in points.T]
-    parameters = [spread(np.full(batch, value)) for value in structure.parameter_values]
+    values = lifted_fields(structure, drift).values
+    parameters = [spread(np.full(batch, value)) for value in values]
     # B = (d phi)^-1, row by row, one array an order
     inverse = np.zeros((steps, n, n, *shape))
     inverse[0] = np.eye(n).reshape(n, n, *(1,) * len(shape))

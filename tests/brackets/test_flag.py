@@ -160,6 +160,51 @@ def test_products_add_growth_vectors():
     assert reached(flag) == [2 + 2, 3 + 2, 3 + 3]
 
 
+def test_constants_that_cancel_are_no_direction():
+    """0.1 * 3 - 0.3 is 5.6e-17 in floats, and CasADi would fold it into the bracket."""
+    folded = sr.Structure.define(
+        "folded", "x y z", lambda q: [(0.1, 0.3, 0), (0, 0, 3 * q.x - q.y)]
+    )
+    flag = sr.lie_flag(folded, [0, 0, 0])
+    assert reached(flag) == [1] or flag.growth_vector.values.tolist()[0] == 1
+    assert int(flag.growth_vector.max()) == 1
+    # rotated by an angle whose sine and cosine are not fractions
+    c, s = math.cos(0.7), math.sin(0.7)
+    chained = sr.models.chained_form(5).change_coordinates(
+        "a b x3 x4 x5",
+        lambda q: (c * q[0] - s * q[1], s * q[0] + c * q[1], q[2], q[3], q[4]),
+        lambda z: (c * z[0] + s * z[1], -s * z[0] + c * z[1], z[2], z[3], z[4]),
+    )
+    assert reached(sr.lie_flag(chained, [0] * 5)) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "units", "expected"),
+    [
+        ("kumpera_ruiz", ("RVR",), [6, 6, -6, -6, 6, 6], [2, 3, 4, 5, 5, 6]),
+        ("kumpera_ruiz", ("RVV",), [6, 6, -6, -6, 6, 6], [2, 3, 4, 4, 5, 5, 5, 6]),
+        (
+            "kumpera_ruiz",
+            ("RVVV",),
+            [-6, 6, 6, -6, 6, -6, 6],
+            [2, 3, 4, 4, 5, 5, 5, 6, 6, 6, 6, 6, 7],
+        ),
+        ("rolling_sphere", (), [6, 6, -6, -6, 6], [2, 3, 5]),
+    ],
+)
+def test_the_chart_may_be_in_any_units(name, arguments, units, expected):
+    model = getattr(sr.models, name)(*arguments)
+    factors = [10.0**unit for unit in units]
+    other = model.change_coordinates(
+        [f"z{k}" for k in range(model.dimension)],
+        lambda q: tuple(factor * q[k] for k, factor in enumerate(factors)),
+        lambda z: tuple(z[k] / factor for k, factor in enumerate(factors)),
+    )
+    flag = sr.lie_flag(other, [0.0] * model.dimension)
+    assert reached(flag) == expected
+    assert flag.status == "filled"
+
+
 def test_a_field_that_is_not_analytic_is_never_called_closed():
     flat = sr.Structure.define(
         "flat", "x y", lambda q: [(1, 0), (0, ca.if_else(q.x > 0, ca.exp(-1 / q.x), 0))]
