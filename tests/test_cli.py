@@ -72,7 +72,7 @@ def test_help_imports_nothing_heavy_and_is_quick():
     assert min(times) < 0.5
 
 
-@pytest.mark.parametrize("words", [["run"], ["show"], ["models"], []])
+@pytest.mark.parametrize("words", [["run"], ["show"], ["models"], ["check"], []])
 def test_every_command_has_help(words):
     done = invoke(*words, "--help")
     assert done.exit_code == 0

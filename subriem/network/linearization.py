@@ -40,8 +40,6 @@ Factor = TriangularFactor | SpectralFactor
 # common processor, and a damped Cholesky factorization serves instead.
 _ORTHOGONAL_FLOPS = 2e11
 _SPECTRAL_SIZE = 3000
-# Condition, over 1/eps, up to which a Cholesky factor serves where nothing better is affordable.
-_LARGE_CONDITION = 2e-5
 
 
 @cache
@@ -297,7 +295,8 @@ class Linearization:
 
         With K >= NQ: Cholesky of D D' where its condition leaves digits; else the triangle of
         the QR factorization of D', where that is affordable; else, where D is numerically rank
-        deficient, the truncated spectral form; and for sizes past that a damped Cholesky. With
+        deficient, the truncated spectral form; and for sizes past that Cholesky as it is, or
+        damped where it breaks down. With
         K < NQ the truncated spectral form of D. ``.method``, ``.condition`` and ``.rank`` say
         what was chosen.
 
@@ -314,7 +313,8 @@ class Linearization:
         large = outputs.size > _SPECTRAL_SIZE and not self._orthogonal_affordable
         if not int(failed):
             condition = condition_estimate(lower)
-            if condition < (_LARGE_CONDITION if large else 1e-2 / outputs.size) / eps:
+            # where nothing better is affordable, it is still the best preconditioner there is
+            if large or condition < 1e-2 / (outputs.size * eps):
                 return TriangularFactor(lower, condition)
         del lower
         if self._orthogonal_affordable:

@@ -12,7 +12,7 @@ from types import ModuleType
 from subriem.errors import InputError, ResultsError
 from subriem.study.definition import Study
 
-__all__ = ["is_loaded_copy", "load_study"]
+__all__ = ["is_loaded_copy", "load_module", "load_study"]
 
 _PREFIX = "_subriem_study_"
 _SPAWNED_MAIN = "__mp_main__"  # how multiprocessing calls the script of the parent in a child
@@ -56,7 +56,7 @@ def load_study(path: str | os.PathLike[str], name: str | None = None) -> Study:
     if not file.is_file():
         raise ResultsError(f"there is no file {path}")
     studies: dict[str, Study] = {}
-    for value in vars(_load_module(file)).values():
+    for value in vars(load_module(file)).values():
         if isinstance(value, Study):
             studies[value.name] = value
     if name is None and len(studies) == 1:
@@ -89,7 +89,23 @@ def is_loaded_copy(module_name: str) -> bool:
     return module_name == _SPAWNED_MAIN or module_name.startswith(_PREFIX)
 
 
-def _load_module(file: Path) -> ModuleType:
+def load_module(file: Path) -> ModuleType:
+    """Run a Python file once and keep it, by its path.
+
+    Parameters
+    ----------
+    file : Path
+        Resolved.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    InputError
+        If it is not a Python file, or fails.
+    """
     spawned = sys.modules.get(_SPAWNED_MAIN)
     if spawned is not None and _is_file_of(spawned, file):
         return spawned

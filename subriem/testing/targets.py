@@ -14,7 +14,7 @@ from typing import Any
 
 from subriem.errors import InputError, InputTypeError
 from subriem.structure import Structure, Truth
-from subriem.study.loading import _load_module
+from subriem.study.loading import load_module
 from subriem.testing.model import Model
 
 __all__ = ["models_of"]
@@ -104,7 +104,7 @@ def _of_file(path: str) -> list[Model]:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"there is no file {path}")
-    module = _load_module(file.resolve())
+    module = load_module(file.resolve())
     found: list[Model] = []
     functions = _public_functions(module)
     for name, value in vars(module).items():
