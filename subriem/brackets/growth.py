@@ -324,17 +324,30 @@ class _Batch:
 
     def _finish(self, rank: AdaptedRank, ranks: list[np.ndarray], names: list[list[str]]) -> Growth:
         batch, n = rank.batch, rank.rows
+        # a direction a row for now; those not found come last
         frame = np.zeros((batch, n, n))
         weights = np.zeros((batch, n), dtype=int)
-        labels = [[""] * n for _ in range(batch)]
-        place = np.zeros(batch, dtype=int)
-        for level, columns, vectors in zip(rank.levels, rank.columns, rank.frames, strict=True):
-            for b in np.flatnonzero(columns >= 0):
-                frame[b, :, place[b]] = vectors[b]
-                weights[b, place[b]] = level
-                if level <= len(names):
-                    labels[b][place[b]] = names[level - 1][columns[b]]
-                place[b] += 1
+        order = np.full((batch, n), np.iinfo(int).max)
+        numbers = np.full((batch, n), -1)
+        for k, (level, columns) in enumerate(zip(rank.levels, rank.columns, strict=True)):
+            found = columns >= 0
+            at = (np.flatnonzero(found), np.count_nonzero(weights, axis=1)[found])
+            frame[at] = rank.frames[k][found]
+            weights[at] = level
+            numbers[at] = columns[found]
+            # within a level in the order of the basis, whichever the pivots came in
+            order[at] = level * 1_000_000 + columns[found]
+        turn = np.argsort(order, axis=1, kind="stable")
+        frame = np.take_along_axis(frame, turn[:, :, None], axis=1).swapaxes(1, 2)
+        weights = np.take_along_axis(weights, turn, axis=1)
+        numbers = np.take_along_axis(numbers, turn, axis=1)
+        labels = [
+            [
+                names[level - 1][number] if 0 < level <= len(names) else ""
+                for level, number in zip(*pair, strict=True)
+            ]
+            for pair in zip(weights.tolist(), numbers.tolist(), strict=True)
+        ]
         return Growth(
             np.array(ranks).T,
             np.array(rank.accepted).T,

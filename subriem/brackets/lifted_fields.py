@@ -70,7 +70,7 @@ class _Symbolic:
             return a
         return self.lifted.setdefault(value, ca.SX.sym(f"constant{len(self.lifted) + 1}"))
 
-    def __getattr__(self, name: str) -> Callable[..., ca.SX]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
             raise AttributeError(name)
         combine = {
@@ -81,7 +81,7 @@ class _Symbolic:
         }.get(name)
         if combine is not None:
             return lambda a, b: combine(self.lift(a), self.lift(b))
-        special: dict[str, Callable[..., ca.SX]] = {
+        special: dict[str, Callable[..., Any]] = {
             "neg": lambda a: -a,
             "inv": lambda a: 1 / self.lift(a),
             "twice": lambda a: 2 * self.lift(a),
