@@ -144,3 +144,24 @@ def test_arguments_that_cannot_be_right_are_refused():
         sr.lie_bracket(F, G[:2], Q)
     with pytest.raises(InputTypeError, match="f: expected a CasADi SX, got ndarray"):
         sr.lie_bracket(np.zeros(3), G, Q)
+
+
+def test_brackets_are_carried_over_by_a_change_of_coordinates():
+    engel = sr.models.engel()
+    bent = engel.change_coordinates(
+        "a b c d",
+        lambda q: (q[0] + q[1] ** 2, q[1], q[2] + ca.sin(q[0]), q[3] * 2 + q[0] * q[1]),
+        lambda s: (
+            s.a - s.b**2,
+            s.b,
+            s.c - ca.sin(s.a - s.b**2),
+            (s.d - (s.a - s.b**2) * s.b) / 2,
+        ),
+    )
+    for x, y, z, w in engel.sample(5, np.random.default_rng(6)):
+        there = [x + y**2, y, z + np.sin(x), 2 * w + x * y]
+        slope = np.array([[1, 2 * y, 0, 0], [0, 1, 0, 0], [np.cos(x), 0, 1, 0], [y, x, 0, 2]])
+        for name in ("[f1,f2]", "[f1,[f1,f2]]", "[f2,[f1,f2]]"):
+            here = engel.evaluate(name, named_bracket(engel, name), [x, y, z, w])
+            moved = bent.evaluate(name, named_bracket(bent, name), there)
+            np.testing.assert_allclose(moved, slope @ here, atol=1e-12)
