@@ -16,6 +16,8 @@ from .errors import SubriemError as SubriemError
 from .flows.equilibria import critical_manifold as critical_manifold
 from .flows.equilibria import equilibrium as equilibrium
 from .flows.flow import flow as flow
+from .flows.holonomy import holonomy as holonomy
+from .flows.horizontal_lift import horizontal_lift as horizontal_lift
 from .flows.losses import CrossEntropyLoss as CrossEntropyLoss
 from .flows.losses import SquaredLoss as SquaredLoss
 from .flows.stopping import stopping_time as stopping_time

@@ -1,6 +1,8 @@
 from .equilibria import critical_manifold as critical_manifold
 from .equilibria import equilibrium as equilibrium
 from .flow import flow as flow
+from .holonomy import holonomy as holonomy
+from .horizontal_lift import horizontal_lift as horizontal_lift
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import Loss as Loss
 from .losses import SquaredLoss as SquaredLoss

@@ -19,7 +19,15 @@ from subriem.krylov import extreme_eigenvalues
 from subriem.network import Linearization, OutputMap
 from subriem.results import build_dataset
 
-__all__ = ["LARGE_VARIABLES", "OrbitPoint", "OrbitRecorder", "RankLoss", "Stage", "regime_of"]
+__all__ = [
+    "LARGE_VARIABLES",
+    "OrbitPoint",
+    "OrbitRecorder",
+    "RankLoss",
+    "Stage",
+    "measure_spectrum",
+    "regime_of",
+]
 
 #: Variables of an orbit that grow with the network, and can be left out.
 LARGE_VARIABLES = ("outputs", "parameters", "singular_values")
@@ -137,6 +145,62 @@ class Stage:
     wanted: bool
 
 
+def measure_spectrum(at: Linearization, lift: PathLift, *, every: bool) -> dict[str, Any]:
+    """Rank and extreme singular values of D at a point, as far as its size lets one afford.
+
+    Parameters
+    ----------
+    at : Linearization
+    lift : PathLift
+        Gives the factorization that the extreme singular values may need.
+    every : bool
+        Whether to keep all singular values where they are computed.
+
+    Returns
+    -------
+    dict
+        ``rank`` (-1 where not decided), ``smallest_singular_value``,
+        ``largest_singular_value``, ``rank_tolerance``, and ``singular_values``.
+    """
+    outputs = at.outputs
+    short = min(outputs.size, outputs.dimension)
+    if short <= _FULL_SPECTRUM and (at.gram_fits or at.jacobian_fits):
+        decision = at.rank(absolute=lift.cutoff, resolve=not lift.deficient)
+        values = decision.singular_values
+        found: dict[str, Any] = {
+            "rank": int(decision),
+            "smallest_singular_value": float(values[-1]),
+            "largest_singular_value": float(values[0]),
+            "rank_tolerance": decision.tolerance,
+        }
+        if every:
+            found["singular_values"] = values
+        return found
+    known = "factor" in at.__dict__
+    if known or (outputs.size <= _EXTREMES and at.gram_fits):
+        factor = lift.factor(at)
+        if isinstance(factor, TriangularFactor) and factor.method != "damped":
+            largest, smallest = extreme_eigenvalues(at.gram_action, factor.solve, at.value)
+            eps = torch.finfo(outputs.dtype).eps
+            relative = (
+                relative_resolution(outputs.size, eps, "gram")
+                if factor.method == "cholesky"
+                else relative_resolution(outputs.dimension, eps, "svd")
+            )
+            return {
+                "rank": factor.rank,
+                "smallest_singular_value": math.sqrt(smallest),
+                "largest_singular_value": math.sqrt(largest),
+                "rank_tolerance": relative * math.sqrt(largest),
+            }
+    return {
+        "rank": -1,
+        "smallest_singular_value": math.nan,
+        "largest_singular_value": math.nan,
+        "rank_tolerance": math.nan,
+    }
+
+
 class OrbitRecorder:
     """Collect points of an orbit and make its dataset.
 
@@ -188,7 +252,7 @@ class OrbitRecorder:
             "tracking_error": point.tracking_error,
             "parameter_error": before.parameter_error + point.parameter_error,
             "path_length": length,
-            **self._spectrum(at, lift),
+            **measure_spectrum(at, lift, every="singular_values" in self.keep),
         }
         if "outputs" in self.keep:
             row["outputs"] = at.value.cpu().numpy()
@@ -207,45 +271,6 @@ class OrbitRecorder:
             at.parameters.clone(),
             at.value.clone(),
         )
-
-    def _spectrum(self, at: Linearization, lift: PathLift) -> dict[str, Any]:
-        outputs = at.outputs
-        short = min(outputs.size, outputs.dimension)
-        if short <= _FULL_SPECTRUM and (at.gram_fits or at.jacobian_fits):
-            decision = at.rank(absolute=lift.cutoff, resolve=not lift.deficient)
-            values = decision.singular_values
-            found: dict[str, Any] = {
-                "rank": int(decision),
-                "smallest_singular_value": float(values[-1]),
-                "largest_singular_value": float(values[0]),
-                "rank_tolerance": decision.tolerance,
-            }
-            if "singular_values" in self.keep:
-                found["singular_values"] = values
-            return found
-        known = "factor" in at.__dict__
-        if known or (outputs.size <= _EXTREMES and at.gram_fits):
-            factor = lift.factor(at)
-            if isinstance(factor, TriangularFactor) and factor.method != "damped":
-                largest, smallest = extreme_eigenvalues(at.gram_action, factor.solve, at.value)
-                eps = torch.finfo(outputs.dtype).eps
-                relative = (
-                    relative_resolution(outputs.size, eps, "gram")
-                    if factor.method == "cholesky"
-                    else relative_resolution(outputs.dimension, eps, "svd")
-                )
-                return {
-                    "rank": factor.rank,
-                    "smallest_singular_value": math.sqrt(smallest),
-                    "largest_singular_value": math.sqrt(largest),
-                    "rank_tolerance": relative * math.sqrt(largest),
-                }
-        return {
-            "rank": -1,
-            "smallest_singular_value": math.nan,
-            "largest_singular_value": math.nan,
-            "rank_tolerance": math.nan,
-        }
 
     def dataset(
         self,

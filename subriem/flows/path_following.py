@@ -235,8 +235,10 @@ class PathFollower:
         if distance <= 1e-8 * scale + rounding:
             return True
         v = self.curve.velocity(t)
-        along = float(torch.dot(self.curve.position(t) - at.value, v))
-        along = abs(along) / float(torch.linalg.vector_norm(v))
+        speed = float(torch.linalg.vector_norm(v))
+        if not speed:
+            return False
+        along = abs(float(torch.dot(self.curve.position(t) - at.value, v))) / speed
         return along <= 1e-8 * scale and distance <= 1e-4 * scale
 
     def _correct(self, at: Linearization, t: float, reach: float) -> tuple[Linearization, float]:
