@@ -1,6 +1,7 @@
 from . import brackets as brackets
 from . import errors as errors
 from . import flows as flows
+from . import geodesics as geodesics
 from . import models as models
 from . import results as results
 from . import study as study
@@ -21,6 +22,11 @@ from .flows.horizontal_lift import horizontal_lift as horizontal_lift
 from .flows.losses import CrossEntropyLoss as CrossEntropyLoss
 from .flows.losses import SquaredLoss as SquaredLoss
 from .flows.stopping import stopping_time as stopping_time
+from .geodesics.abnormal import abnormal as abnormal
+from .geodesics.abnormal import extremal_lifts as extremal_lifts
+from .geodesics.conjugate import conjugate_time as conjugate_time
+from .geodesics.exponential import exponential as exponential
+from .geodesics.wavefront import wavefront as wavefront
 from .network import OutputMap as OutputMap
 from .results.netcdf import open_results as open_results
 from .results.netcdf import save as save

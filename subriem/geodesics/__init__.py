@@ -1,0 +1,21 @@
+"""Geodesics of a structure: Hamiltonian, exponential map, wave fronts, conjugate times, abnormals."""
+
+from subriem.geodesics.abnormal import abnormal, extremal_lifts
+from subriem.geodesics.conjugate import conjugate_time
+from subriem.geodesics.exponential import exponential
+from subriem.geodesics.flow_map import FlowMap, flow_map
+from subriem.geodesics.hamiltonian import hamilton_equations, hamiltonian
+from subriem.geodesics.wavefront import unit_covectors, wavefront
+
+__all__ = [
+    "FlowMap",
+    "abnormal",
+    "conjugate_time",
+    "exponential",
+    "extremal_lifts",
+    "flow_map",
+    "hamilton_equations",
+    "hamiltonian",
+    "unit_covectors",
+    "wavefront",
+]
