@@ -1,4 +1,4 @@
-"""Geodesics of a structure: Hamiltonian, exponential map, wave fronts, conjugate times, abnormals."""
+"""Geodesics of a structure: exponential map, wave fronts, conjugate times, abnormals."""
 
 from subriem.geodesics.abnormal import abnormal, extremal_lifts
 from subriem.geodesics.conjugate import conjugate_time
