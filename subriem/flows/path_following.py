@@ -170,7 +170,8 @@ class PathFollower:
             error += tried.attempt.error
             yield PathPoint(t, at, tried.distance, error, length)
             step = max(h * growth, step if clipped else 0.0)
-            slope = self._velocity(at, t)
+            if t < self.end:
+                slope = self._velocity(at, t)
         self.outcome = "end"
 
     def _share(self, t: float) -> float:
