@@ -15,14 +15,23 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from subriem.models.multilayer_perceptron import draw_uniform
 from torch import nn
 
 from subriem.errors import InputError
-from subriem.models.multilayer_perceptron import draw_uniform
 from subriem.network import OutputMap
 from subriem.structure import Structure, Truth
 
-TRUTHS: tuple[Truth, ...] = ()
+# One token: the weights of its attention are 1 whatever Q and K are.
+TRUTHS = (
+    Truth(
+        at=(0, "1/2", "-1/3", 1, "1/5", 2, "-1/7", "3/4"),
+        growth=(2,),
+        generating=False,
+        arguments={"tokens": ((0.5, -1.0),)},
+        source="the output is X V, and constant fields commute",
+    ),
+)
 
 
 class _Attention(nn.Module):
@@ -65,7 +74,7 @@ def attention_layer(
     Examples
     --------
     >>> attention_layer()
-    Structure attention_layer: 8 coordinates (theta1, theta2, theta3, theta4, theta5, theta6, theta7, theta8), 4 fields
+    Structure attention_layer: 8 coordinates (theta1, ..., theta8), 4 fields
     """
     array = np.asarray(tokens, dtype=np.float64)
     array = array[None] if array.ndim == 2 else array

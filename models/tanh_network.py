@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from subriem.models.multilayer_perceptron import multilayer_perceptron
 
 from subriem.errors import InputError
-from subriem.models.multilayer_perceptron import multilayer_perceptron
 from subriem.network import OutputMap
 from subriem.structure import Structure, Truth
 
@@ -55,7 +55,7 @@ def tanh_network(
     Examples
     --------
     >>> tanh_network()
-    Structure tanh_network: 7 coordinates (theta1, theta2, theta3, theta4, theta5, theta6, theta7), 2 fields
+    Structure tanh_network: 7 coordinates (theta1, ..., theta7), 2 fields
     """
     points = np.asarray(inputs, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != widths[0]:

@@ -25,6 +25,8 @@ from .flows.stopping import stopping_time as stopping_time
 from .geodesics.abnormal import abnormal as abnormal
 from .geodesics.abnormal import extremal_lifts as extremal_lifts
 from .geodesics.conjugate import conjugate_time as conjugate_time
+from .geodesics.connect import connect as connect
+from .geodesics.distance import distance as distance
 from .geodesics.exponential import exponential as exponential
 from .geodesics.wavefront import wavefront as wavefront
 from .network import OutputMap as OutputMap

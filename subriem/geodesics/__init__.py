@@ -1,7 +1,9 @@
-"""Geodesics of a structure: exponential map, wave fronts, conjugate times, abnormals."""
+"""Geodesics: exponential map, shortest paths, wave fronts, conjugate times, abnormals."""
 
 from subriem.geodesics.abnormal import abnormal, extremal_lifts
 from subriem.geodesics.conjugate import conjugate_time
+from subriem.geodesics.connect import connect
+from subriem.geodesics.distance import distance
 from subriem.geodesics.exponential import exponential
 from subriem.geodesics.flow_map import FlowMap, flow_map
 from subriem.geodesics.hamiltonian import hamilton_equations, hamiltonian
@@ -11,6 +13,8 @@ __all__ = [
     "FlowMap",
     "abnormal",
     "conjugate_time",
+    "connect",
+    "distance",
     "exponential",
     "extremal_lifts",
     "flow_map",

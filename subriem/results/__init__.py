@@ -20,3 +20,5 @@ from subriem.results.schema import build_dataset as build_dataset
 from subriem.results.schema import validate as validate
 from subriem.results.summary import print_failures as print_failures
 from subriem.results.summary import print_summary as print_summary
+from subriem.results.wave_fronts import draw_wavefronts as draw_wavefronts
+from subriem.results.wave_fronts import plot_wavefront as plot_wavefront
