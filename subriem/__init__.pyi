@@ -23,11 +23,11 @@ from .flows.losses import CrossEntropyLoss as CrossEntropyLoss
 from .flows.losses import SquaredLoss as SquaredLoss
 from .flows.stopping import stopping_time as stopping_time
 from .geodesics.abnormal import abnormal as abnormal
-from .geodesics.abnormal import extremal_lifts as extremal_lifts
 from .geodesics.conjugate import conjugate_time as conjugate_time
 from .geodesics.connect import connect as connect
 from .geodesics.distance import distance as distance
 from .geodesics.exponential import exponential as exponential
+from .geodesics.extremal_lifts import extremal_lifts as extremal_lifts
 from .geodesics.wavefront import wavefront as wavefront
 from .network import OutputMap as OutputMap
 from .results.netcdf import open_results as open_results

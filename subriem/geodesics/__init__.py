@@ -1,10 +1,11 @@
 """Geodesics: exponential map, shortest paths, wave fronts, conjugate times, abnormals."""
 
-from subriem.geodesics.abnormal import abnormal, extremal_lifts
+from subriem.geodesics.abnormal import abnormal
 from subriem.geodesics.conjugate import conjugate_time
 from subriem.geodesics.connect import connect
 from subriem.geodesics.distance import distance
 from subriem.geodesics.exponential import exponential
+from subriem.geodesics.extremal_lifts import extremal_lifts
 from subriem.geodesics.flow_map import FlowMap, flow_map
 from subriem.geodesics.hamiltonian import hamilton_equations, hamiltonian
 from subriem.geodesics.wavefront import unit_covectors, wavefront

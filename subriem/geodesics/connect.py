@@ -290,7 +290,9 @@ def _traced(structure: Structure, start: np.ndarray, path: Path, times: np.ndarr
     at = times if times[-1] == 1 else np.append(times, 1.0)
     states, covectors, controls = trace(structure, start, path, at)
     error, drift = float(np.linalg.norm(states[-1] - path.target)), math.nan
-    if path.method == "direct":
+    if path.method == "abnormal":
+        pass  # H is not what is constant along it
+    elif path.method == "direct":
         error = path.pieces.endpoint_error  # type: ignore[union-attr]
     elif path.length == 0:
         drift = 0.0
@@ -352,7 +354,12 @@ def _claim(found: Solutions, about_conjugate: str, constrained: bool) -> str:
         return f"no path was found; this does not prove that there is none. {found.note}".strip()
     best = found.paths[0]
     parts = []
-    if best.method == "direct":
+    if best.method == "abnormal":
+        parts.append(
+            f"an abnormal extremal, shorter than the normal geodesics found from {found.seeds} "
+            "seeds"
+        )
+    elif best.method == "direct":
         parts.append("a local minimum of the direct method, the shortest of those found")
         if not constrained:
             parts.append("not confirmed as a geodesic")
@@ -371,8 +378,11 @@ def _claim(found: Solutions, about_conjugate: str, constrained: bool) -> str:
                 f"{found.minimizers} geodesics of this length were found: the end is a cut point"
                 + (", and they form a continuous family" if best.condition < _SINGULAR else "")
             )
-    if not constrained or best.method == "shooting":
+    if best.method != "abnormal" and (not constrained or best.method == "shooting"):
         parts.append(about_conjugate)
-    parts.append("no proof that nothing is shorter; strictly abnormal paths were not considered")
+    parts.append(
+        "no proof that nothing is shorter; abnormal extremals were followed where two fields have "
+        "one from the start, and not considered elsewhere"
+    )
     parts.append("no lower bound is known")
     return "; ".join(parts)

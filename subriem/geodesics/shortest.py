@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import casadi as ca
 import numpy as np
 
+from subriem.geodesics.abnormal_paths import AbnormalArc, abnormal_arcs
 from subriem.geodesics.ball_box import BallBox
 from subriem.geodesics.collocation import DirectPath, collocate
 from subriem.geodesics.first_integrals import separating_integral
@@ -27,6 +28,8 @@ __all__ = ["Path", "Solutions", "constrained_path", "shortest_paths", "trace"]
 #: target, and of all of them where the search is to be thorough.
 _SHARE, _THOROUGH_SHARE = 0.05, 0.25
 _RTOL = 1e-14
+# How many box sizes an abnormal extremal is followed where shooting found no length.
+_REACH = 4.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,12 @@ class Path:
     ----------
     length : float
     method : str
-        ``"shooting"``, ``"multiple shooting"`` or ``"direct"``.
+        ``"shooting"``, ``"multiple shooting"``, ``"direct"`` or ``"abnormal"``.
     target : ndarray, shape (n,)
         The end, with what periods add to its angles.
     covector : ndarray, shape (n,), or None
         At the start, for time 1.
-    pieces : JoinedGeodesic or DirectPath, or None
+    pieces : JoinedGeodesic, DirectPath or AbnormalArc, or None
         What gives the path where the covector alone does not.
     condition : float
         Smallest over largest singular value of the exponential map's Jacobian at the end (NaN
@@ -53,7 +56,7 @@ class Path:
     method: str
     target: np.ndarray
     covector: np.ndarray | None = None
-    pieces: JoinedGeodesic | DirectPath | None = None
+    pieces: JoinedGeodesic | DirectPath | AbnormalArc | None = None
     condition: float = float("nan")
 
 
@@ -141,9 +144,26 @@ def shortest_paths(
         thorough=thorough,
         seed=seed,
     )
+    lengths = [float(geodesics.length.min()) for geodesics in found if len(geodesics.length)]
+    missed = [
+        lifts[k] for k, geodesics in zip(searched, found, strict=True) if not len(geodesics.length)
+    ]
+    lengths += [_REACH * float(box.measure(targets - start)[0].size.min()) for targets in missed]
+    arcs = abnormal_arcs(structure, start, max(lengths)) if lengths and box.filled else []
     for k, geodesics in zip(searched, found, strict=True):
-        solutions[k] = _completed(structure, box, start, lifts[k], geodesics, thorough, seed)
+        solutions[k] = _completed(structure, box, start, lifts[k], geodesics, thorough, seed, arcs)
     return [solution for solution in solutions if solution is not None]
+
+
+def _abnormal_path(arcs: Sequence[AbnormalArc], targets: np.ndarray) -> Path | None:
+    """The shortest way along an abnormal extremal, if one leads there."""
+    met = [
+        Path(time, "abnormal", target, None, arc)
+        for arc in arcs
+        for target in targets
+        if (time := arc.meets(target)) is not None
+    ]
+    return min(met, key=lambda path: path.length, default=None)
 
 
 def _completed(
@@ -154,8 +174,9 @@ def _completed(
     found: Found,
     thorough: bool,
     seed: int,
+    arcs: Sequence[AbnormalArc],
 ) -> Solutions:
-    """Shooting's geodesics, and the direct method's where these leave doubt."""
+    """Shooting's geodesics, an abnormal extremal, the direct method's where these leave doubt."""
     paths = [
         Path(float(length), "shooting", targets[lift], covector, None, float(condition))
         for length, lift, covector, condition in zip(
@@ -170,6 +191,12 @@ def _completed(
         found.agreeing,
         found.minimizers if paths else 0,
     )
+    line = _abnormal_path(arcs, targets)
+    # one of the same length is the same curve, which is normal as well
+    if line is not None and (not paths or line.length < paths[0].length * (1 - 1e-9)):
+        return replace(
+            known, paths=[line, *paths], status="shortest found", agreeing=0, minimizers=1
+        )
     least = _THOROUGH_SHARE * found.seeds if thorough else _SHARE * found.seeds / len(targets)
     if paths and found.agreeing >= least:
         return known
@@ -269,6 +296,12 @@ def trace(
     if isinstance(path.pieces, DirectPath):
         states, controls = path.pieces.at(times)
         return states, np.full_like(states, np.nan), controls
+    if isinstance(path.pieces, AbnormalArc):
+        states, covectors = path.pieces.at(path.length * times)
+        frames = structure.frame_at(states)
+        rates = path.pieces.velocity(path.length * times)
+        solved = [np.linalg.lstsq(f, v, rcond=None)[0] for f, v in zip(frames, rates, strict=True)]
+        return states, np.full_like(states, np.nan), path.length * np.array(solved)
     assert path.covector is not None
     if isinstance(path.pieces, JoinedGeodesic):
         states, covectors = path.pieces.at(structure, times)

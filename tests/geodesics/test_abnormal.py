@@ -9,7 +9,7 @@ import pytest
 
 import subriem as sr
 from subriem.errors import InputError
-from subriem.geodesics.abnormal import abnormal, extremal_lifts
+from subriem.geodesics import abnormal, extremal_lifts
 
 CASES = {
     name: case
@@ -148,3 +148,44 @@ def test_arguments_that_cannot_be_right_are_refused():
         extremal_lifts(cartan, [0] * 5, [1, 2, 3])
     with pytest.raises(InputError, match="leaves the chart"):
         extremal_lifts(sr.models.car(), [0, 0, 0, 0], [0, 1], time=3.0)
+
+
+# ------------------------------------------------------------------ as shortest paths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [0.5, 9.0])
+def test_connect_takes_the_strictly_abnormal_line_of_liu_and_sussmann(length):
+    """Unique minimizer up to 2/3; at 9 the shortest normal geodesic is 2.7 % longer."""
+    path = sr.connect(sr.models.liu_sussmann(), [0, 0, 0], [0, length, 0])
+    assert path.attrs["method"] == "abnormal"
+    assert float(path.length) == pytest.approx(length, rel=1e-10)
+    assert float(path.endpoint_error) < 1e-9
+    np.testing.assert_allclose(path.control, [[0, length]] * 101, atol=1e-9)
+    assert np.isnan(path.covector).all()
+    assert path.attrs["optimality"].startswith("an abnormal extremal, shorter than the normal")
+
+
+@pytest.mark.slow
+def test_connect_leaves_the_abnormal_line_where_a_normal_geodesic_is_shorter():
+    case = json.loads((Path(__file__).parents[1] / "data" / "abnormal.json").read_text())
+    exact = next(c for c in case["liu_sussmann_competitors"] if c.get("T") == 12)
+    path = sr.connect(sr.models.liu_sussmann(), [0, 0, 0], [0, 12, 0])
+    assert path.attrs["method"] == "shooting"
+    assert float(path.length) == pytest.approx(float(exact["length_normal"]), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("model", "end"), [("martinet", [0, 1.5, 0]), ("engel", [0, 2, 0, 0]), ("engel", [0, -1, 0, 0])]
+)
+def test_abnormal_lines_that_are_normal_as_well(model, end):
+    path = sr.connect(getattr(sr.models, model)(), [0] * len(end), end)
+    assert float(path.length) == pytest.approx(abs(end[1]), rel=1e-10)
+    assert path.attrs["method"] == "shooting"
+
+
+@pytest.mark.slow
+def test_the_perturbed_martinet_line():
+    """Unique minimizer for lengths up to 2 / (3 beta)."""
+    found = sr.distance(sr.models.martinet(perturbation=1.0), [0, 0, 0], [[0, 0.6, 0]])
+    assert float(found[0]) == pytest.approx(0.6, rel=1e-10)
