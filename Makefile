@@ -16,9 +16,11 @@ $(STAMP): pyproject.toml constraints.txt
 study: $(STAMP)
 	$(BIN)/subriem run studies/adapted_flow.py --out results/adapted_flow.nc --workers 2 --fresh
 
-# One thread a worker: two test processes share two cores without stalling each other.
+# One thread a worker: two test processes share two cores without stalling each other. The examples
+# of the README build on each other, and stay in one process.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore=README.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
