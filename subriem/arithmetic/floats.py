@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from subriem.arithmetic.program import Program
+
 __all__ = ["PerturbedFloats"]
 
 
@@ -94,6 +96,26 @@ class PerturbedFloats:
         ndarray, shape (1 + copies, B)
         """
         return self._round(np.asarray(values, dtype=np.float64)[None, :])
+
+    def evaluate(self, program: Program, points: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """A program of a state and parameters, with one output, at points.
+
+        Parameters
+        ----------
+        program : Program
+        points : ndarray, shape (B, n)
+        parameters : ndarray, shape (number of parameters,)
+
+        Returns
+        -------
+        ndarray, shape (1 + copies, B, nonzeros)
+        """
+        coordinates = [self.read(column) for column in points.T]
+        values = [self.read(np.array([value])) for value in parameters]
+        with np.errstate(all="ignore"):
+            (entries,) = program.run(self, coordinates, values)
+        shape = (self.copies + 1, len(points))
+        return np.stack([np.broadcast_to(entry, shape) for entry in entries], axis=-1)
 
     def constant(self, value: float) -> np.ndarray:
         """A constant of the program, taken as exact."""

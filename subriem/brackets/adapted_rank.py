@@ -104,16 +104,13 @@ class AdaptedRank:
         matrix = np.where(self._significant, np.abs(self._all), 0.0)
         rows, columns = equilibrate(matrix)
         scaled = self._all * rows[:, :, None] * columns[:, None, :]
-        gram = scaled @ np.swapaxes(scaled, 1, 2) if scaled.shape[2] > 4 * self.rows else None
-        if gram is None:
-            found = np.linalg.svd(scaled, compute_uv=False) if scaled.shape[2] else None
-        else:
+        if scaled.shape[2] > 4 * self.rows:
             # many columns: the triangle of their QR factorization has the same singular values
-            triangle = np.linalg.qr(np.swapaxes(scaled, 1, 2), mode="r")
-            found = np.linalg.svd(triangle, compute_uv=False)
+            scaled = np.linalg.qr(np.swapaxes(scaled, 1, 2), mode="r")
         full = np.zeros((self.batch, self.rows))
-        if found is not None:
-            full[:, : found.shape[1]] = found[:, : self.rows]
+        if scaled.shape[2]:
+            found = np.linalg.svd(scaled, compute_uv=False)
+            full[:, : found.shape[1]] = found
         self.singular_values.append(full)
 
     def _reduce(

@@ -184,11 +184,7 @@ class BracketFamily:
         shape = (floats.copies + 1, len(points))
         if not brackets:
             return np.zeros((*shape, self.structure.dimension, 0))
-        coordinates = [floats.read(column) for column in points.T]
-        parameters = [floats.read(np.array([value])) for value in self.lifted.values]
-        with np.errstate(all="ignore"):
-            (entries,) = self._program(brackets).run(floats, coordinates, parameters)
-        stacked = np.stack([np.broadcast_to(entry, shape) for entry in entries], axis=-1)
+        stacked = floats.evaluate(self._program(brackets), points, self.lifted.values)
         # CasADi stores a matrix column by column.
         by_columns = stacked.reshape(*shape, len(brackets), self.structure.dimension)
         return np.swapaxes(by_columns, -1, -2)

@@ -11,7 +11,7 @@ import xarray as xr
 from subriem.brackets.certificate import add_certificate
 from subriem.brackets.growth import GenericRank, Growth, generic_rank, growth
 from subriem.errors import InputError, InputTypeError, NumericalError
-from subriem.results.schema import build_dataset
+from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 
 __all__ = ["lie_flag", "strong_accessibility"]
@@ -336,12 +336,7 @@ def _variables(
     }
     coordinates: dict[str, Any] = {
         "step": ("step", np.arange(1, steps + 1), "step of the Lie flag", "1"),
-        "coordinate": (
-            "coordinate",
-            np.array(structure.coordinates),
-            "coordinate of the state space",
-            "1",
-        ),
+        "coordinate": coordinate_axis(structure.coordinates),
         "direction": ("direction", order, "direction of the adapted frame", "1"),
     }
     where = shaped(points)

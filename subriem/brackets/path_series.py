@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import casadi as ca
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = ["control_scales", "fields_program", "integration_matrix", "path_vecto
 _PATHS = 2
 
 
+@cache
 def integration_matrix(nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Chebyshev nodes on [0, 1] and the integrals from 0 to each, exact for degree < nodes.
 
@@ -71,19 +73,16 @@ def fields_program(
 ) -> tuple[Program, list[list[tuple[int, int]]]]:
     """The fields' components, and the nonzeros of their Jacobians, as one program."""
     lifted = lifted_fields(structure, drift)
-    fields = lifted.fields
-    slopes = [ca.jacobian(fields[:, k], lifted.state) for k in range(fields.shape[1])]
-    places = []
-    for slope in slopes:
-        rows, columns = slope.sparsity().get_triplet()
-        places.append(list(zip(rows, columns, strict=True)))
 
-    def build() -> Program:
+    def build() -> tuple[Program, list[list[tuple[int, int]]]]:
+        fields = lifted.fields
+        slopes = [ca.jacobian(fields[:, k], lifted.state) for k in range(fields.shape[1])]
+        places = [list(zip(*slope.sparsity().get_triplet(), strict=True)) for slope in slopes]
         outputs = [ca.densify(fields), *slopes]
         symbols = [lifted.state, lifted.parameters]
-        return Program(ca.Function("fields", symbols, outputs, {"cse": True}))
+        return Program(ca.Function("fields", symbols, outputs, {"cse": True})), places
 
-    return structure.cached(("fields", drift), build), places
+    return structure.cached(("fields", drift), build)
 
 
 def control_scales(structure: Structure, points: np.ndarray, drift: bool = False) -> np.ndarray:

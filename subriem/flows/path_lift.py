@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from subriem.factorization import TriangularFactor
-from subriem.krylov import conjugate_gradient
+from subriem.krylov import KrylovResult, conjugate_gradient
 from subriem.network import Factor, Linearization, OutputMap
 
 __all__ = ["LiftCount", "PathLift"]
@@ -115,16 +115,7 @@ class PathLift:
         self.count.lifts += 1
         anchor = self._anchor
         if "factor" not in at.__dict__ and anchor is not None and len(v) >= _REUSE_SIZE:
-            found = conjugate_gradient(
-                at.gram_action,
-                v,
-                preconditioner=anchor.solve,
-                rtol=rtol,
-                max_iterations=_REUSE_ITERATIONS,
-                give_up=_GIVE_UP,
-                norm="energy",
-            )
-            self.count.iterations += found.iterations
+            found = self._iterate(at, v, anchor, rtol, _REUSE_ITERATIONS, _GIVE_UP)
             if found.converged:
                 return at.vjp(found.solution)
         if not at.gram_fits and not at.jacobian_fits:
@@ -132,14 +123,27 @@ class PathLift:
         factor = self.factor(at)
         blurred = factor.method == "damped" or factor.condition > _TRUSTED_CONDITION
         if isinstance(factor, TriangularFactor) and factor.method != "orthogonal" and blurred:
-            found = conjugate_gradient(
-                at.gram_action,
-                v,
-                preconditioner=factor.solve,
-                rtol=rtol,
-                max_iterations=_REFINEMENTS,
-                norm="energy",
-            )
-            self.count.iterations += found.iterations
-            return at.vjp(found.solution)
+            return at.vjp(self._iterate(at, v, factor, rtol, _REFINEMENTS).solution)
         return at.vjp(factor.solve(v))
+
+    def _iterate(
+        self,
+        at: Linearization,
+        v: torch.Tensor,
+        factor: TriangularFactor,
+        rtol: float,
+        max_iterations: int,
+        give_up: int | None = None,
+    ) -> KrylovResult:
+        """Solve D D' w = v on the actions, with a factor as preconditioner."""
+        found = conjugate_gradient(
+            at.gram_action,
+            v,
+            preconditioner=factor.solve,
+            rtol=rtol,
+            max_iterations=max_iterations,
+            norm="energy",
+            give_up=give_up,
+        )
+        self.count.iterations += found.iterations
+        return found

@@ -17,7 +17,7 @@ import xarray as xr
 from subriem.brackets import lie_flag
 from subriem.errors import InputError
 from subriem.geodesics.flow_map import flow_map
-from subriem.results.schema import build_dataset
+from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 from subriem.structure.coordinates import read_points
 
@@ -108,14 +108,7 @@ def conjugate_time(
             "status": (dims, over(3), "found, or why not", "1"),
             "covector": ((*dims, "coordinate"), covectors, "initial covector", "1"),
         },
-        {
-            "coordinate": (
-                "coordinate",
-                np.array(structure.coordinates),
-                "coordinate of the state space",
-                "1",
-            )
-        },
+        {"coordinate": coordinate_axis(structure.coordinates)},
         function="conjugate_time",
         arguments={"at": at, "covector": covector, "horizon": horizon, "rtol": rtol},
         structure=repr(structure),

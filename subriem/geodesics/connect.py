@@ -22,7 +22,7 @@ from subriem.geodesics.shortest import (
     shortest_paths,
     trace,
 )
-from subriem.results.schema import build_dataset
+from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 from subriem.structure.coordinates import Symbols
 
@@ -180,12 +180,7 @@ def connect(
         variables,
         {
             "time": ("time", wanted, "time along the path", "1"),
-            "coordinate": (
-                "coordinate",
-                np.array(structure.coordinates),
-                "coordinate of the state space",
-                "1",
-            ),
+            "coordinate": coordinate_axis(structure.coordinates),
             "field": ("field", np.array(structure.field_names), "vector field of the frame", "1"),
         },
         function="connect",

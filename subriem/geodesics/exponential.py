@@ -13,7 +13,7 @@ from subriem.errors import InputError, InputTypeError, NumericalError
 from subriem.geodesics.flow_map import check_times, check_tolerance, extremals, taylor_method
 from subriem.geodesics.hamiltonian import conserved_momenta, observables
 from subriem.geodesics.symplectic import STAGES, collocation_method
-from subriem.results.schema import build_dataset
+from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 
 __all__ = ["exponential", "read_start"]
@@ -184,12 +184,7 @@ def exponential(
         )
     coordinates = {
         "time": ("time", times, "time along the geodesic", "1"),
-        "coordinate": (
-            "coordinate",
-            np.array(structure.coordinates),
-            "coordinate of the state space",
-            "1",
-        ),
+        "coordinate": coordinate_axis(structure.coordinates),
         "field": ("field", np.array(structure.field_names), "vector field of the frame", "1"),
     }
     dataset = build_dataset(

@@ -17,7 +17,7 @@ from scipy.integrate import solve_ivp
 
 from subriem.brackets import lie_bracket
 from subriem.errors import InputError
-from subriem.results.schema import build_dataset
+from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 
 __all__ = ["ZERO", "curve_coordinates", "extremal_lifts", "lift_variables", "rates_along"]
@@ -211,10 +211,5 @@ def curve_coordinates(structure: Structure, times: np.ndarray) -> dict[str, Any]
     """Coordinates of a dataset along a curve of unit speed."""
     return {
         "time": ("time", times, "time at unit speed", "1"),
-        "coordinate": (
-            "coordinate",
-            np.array(structure.coordinates),
-            "coordinate of the state space",
-            "1",
-        ),
+        "coordinate": coordinate_axis(structure.coordinates),
     }

@@ -12,7 +12,7 @@ from subriem.arithmetic.taylor_method import STATUSES
 from subriem.brackets.flag import lie_flag
 from subriem.errors import InputError
 from subriem.geodesics.flow_map import check_tolerance, flow_map
-from subriem.results.schema import build_dataset
+from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 
 __all__ = ["unit_covectors", "wavefront"]
@@ -215,12 +215,7 @@ def wavefront(
         "momentum": (("vertical", "bracket"), momenta, "covector on the brackets", "1"),
     }
     coordinates = {
-        "coordinate": (
-            "coordinate",
-            np.array(structure.coordinates),
-            "coordinate of the state space",
-            "1",
-        ),
+        "coordinate": coordinate_axis(structure.coordinates),
         "angle": ("direction", turn, "angle of the initial direction", "radian"),
         "vertical": ("vertical", np.arange(len(momenta)), "choice of vertical momenta", "1"),
     }

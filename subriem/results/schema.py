@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -170,6 +170,27 @@ def validate(dataset: xr.Dataset) -> None:
         raise InputError(
             f"attribute 'created_at': expected UTC in ISO form, got {dataset.attrs['created_at']!r}"
         )
+
+
+def coordinate_axis(names: Sequence[str]) -> VariableSpec:
+    """The axis of a state space's coordinates, labelled by their names.
+
+    Parameters
+    ----------
+    names
+        In order.
+
+    Returns
+    -------
+    tuple
+        ``(dimensions, values, long_name, units)`` for `build_dataset`.
+
+    Examples
+    --------
+    >>> coordinate_axis(["x", "y"])[1]
+    array(['x', 'y'], dtype='<U1')
+    """
+    return ("coordinate", np.array(names), DIMENSIONS["coordinate"], "1")
 
 
 def index_coordinate(dimension: str, size: int) -> xr.Variable:

@@ -80,14 +80,9 @@ def residual(structure: Structure, terms: Sequence[ca.SX], points: np.ndarray) -
         ca.Function("terms", [structure.state, structure.parameter_symbols], [stacked])
     )
     floats = PerturbedFloats(PERTURBATION)
-    coordinates = [floats.read(column) for column in points.T]
-    parameters = [floats.read(np.array([value])) for value in structure.parameter_values]
-    with np.errstate(all="ignore"):
-        (entries,) = program.run(floats, coordinates, parameters)
-    shape = (floats.copies + 1, len(points))
-    table = np.stack([np.broadcast_to(entry, shape) for entry in entries], axis=-1)
+    table = floats.evaluate(program, points, structure.parameter_values)
     # CasADi stores a matrix column by column
-    table = table.reshape(*shape, len(terms), columns, rows).swapaxes(-1, -2)
+    table = table.reshape(*table.shape[:2], len(terms), columns, rows).swapaxes(-1, -2)
     with np.errstate(all="ignore"):
         sums = table.sum(axis=2)
         size = np.abs(table[0]).sum(axis=1)
