@@ -35,4 +35,19 @@ def cartan() -> Structure:
         "cartan",
         "x1 x2 x3 x4 x5",
         lambda q: [(1, 0, 0, 0, 0), (0, 1, q.x1, q.x1**2 / 2, q.x1 * q.x2)],
+        symmetries={
+            "mirror x1": lambda q: (-q.x1, q.x2, -q.x3, q.x4, -q.x5),
+            "mirror x2": lambda q: (q.x1, -q.x2, -q.x3, -q.x4, q.x5),
+            "shift x1": lambda q, s: (
+                q.x1 + s,
+                q.x2,
+                q.x3 + s * q.x2,
+                q.x4 + s * q.x3 + s**2 * q.x2 / 2,
+                q.x5 + s * q.x2**2 / 2,
+            ),
+            "shift x2": lambda q, s: (q.x1, q.x2 + s, q.x3, q.x4, q.x5 + s * q.x3),
+            "shift x3": lambda q, s: (q.x1, q.x2, q.x3 + s, q.x4, q.x5),
+            "shift x4": lambda q, s: (q.x1, q.x2, q.x3, q.x4 + s, q.x5),
+            "shift x5": lambda q, s: (q.x1, q.x2, q.x3, q.x4, q.x5 + s),
+        },
     )

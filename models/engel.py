@@ -31,4 +31,21 @@ def engel() -> Structure:
     >>> engel()
     Structure engel: 4 coordinates (x, y, z, w), 2 fields
     """
-    return Structure.define("engel", "x y z w", lambda q: [(1, 0, 0, 0), (0, 1, q.x, q.x**2 / 2)])
+    return Structure.define(
+        "engel",
+        "x y z w",
+        lambda q: [(1, 0, 0, 0), (0, 1, q.x, q.x**2 / 2)],
+        symmetries={
+            "mirror x": lambda q: (-q.x, q.y, -q.z, q.w),
+            "mirror y": lambda q: (q.x, -q.y, -q.z, -q.w),
+            "shift x": lambda q, s: (
+                q.x + s,
+                q.y,
+                q.z + s * q.y,
+                q.w + s * q.z + s**2 * q.y / 2,
+            ),
+            "shift y": lambda q, s: (q.x, q.y + s, q.z, q.w),
+            "shift z": lambda q, s: (q.x, q.y, q.z + s, q.w),
+            "shift w": lambda q, s: (q.x, q.y, q.z, q.w + s),
+        },
+    )

@@ -53,4 +53,13 @@ def grushin(alpha: int = 1) -> Structure:
     if not isinstance(alpha, Integral) or alpha < 1:
         raise InputError(f"grushin: expected an integer alpha >= 1, got {alpha!r}")
     name = "grushin" if alpha == 1 else f"grushin(alpha={alpha})"
-    return Structure.define(name, "x y", lambda q: [(1, 0), (0, q.x ** int(alpha))])
+    return Structure.define(
+        name,
+        "x y",
+        lambda q: [(1, 0), (0, q.x ** int(alpha))],
+        symmetries={
+            "mirror x": lambda q: (-q.x, q.y),
+            "mirror y": lambda q: (q.x, -q.y),
+            "shift y": lambda q, s: (q.x, q.y + s),
+        },
+    )

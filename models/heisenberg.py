@@ -11,8 +11,11 @@ Source: Montgomery, *A Tour of Subriemannian Geometries* (2002), chapter 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
+
+from casadi import cos, sin
 
 from subriem.errors import InputError
 from subriem.structure import Structure, Truth
@@ -63,4 +66,38 @@ def heisenberg(n: int = 1) -> Structure:
             fields.append(field)
         return fields
 
-    return Structure.define("heisenberg" if n == 1 else f"heisenberg({n})", [*names, "z"], frame)
+    return Structure.define(
+        "heisenberg" if n == 1 else f"heisenberg({n})",
+        [*names, "z"],
+        frame,
+        symmetries=_symmetries(n),
+    )
+
+
+def _symmetries(n: int) -> dict[str, Callable[..., Any]]:
+    """Turns of each plane, left translations, and a reflection."""
+    found: dict[str, Callable[..., Any]] = {}
+    for i in range(0, 2 * n, 2):
+
+        def turn(q: Any, s: Any, i: int = i) -> list[Any]:
+            image = list(q)
+            image[i] = cos(s) * q[i] - sin(s) * q[i + 1]
+            image[i + 1] = sin(s) * q[i] + cos(s) * q[i + 1]
+            return image
+
+        found[f"turn {i // 2 + 1}"] = turn
+    for k in range(2 * n + 1):
+
+        def shift(q: Any, s: Any, k: int = k) -> list[Any]:
+            image = list(q)
+            image[k] = q[k] + s
+            if k < 2 * n:
+                image[-1] = q[-1] + (s * q[k + 1] if k % 2 == 0 else -s * q[k - 1]) / 2
+            return image
+
+        found[f"shift {k + 1}"] = shift
+    # each y_i, and the area with them
+    found["mirror"] = lambda q: [
+        -value if k % 2 or k == 2 * n else value for k, value in enumerate(q)
+    ]
+    return found

@@ -18,12 +18,11 @@ import itertools
 import operator
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
 
 import casadi as ca
 
 from subriem.errors import InputError
-from subriem.structure import Structure, Truth
+from subriem.structure import Block, GradientStructure, Structure, Truth
 
 TRUTHS = (
     Truth((1, 2, 3), (2,), False, {"dims": (2, 1, 1)}, "involutive: |u|^2 - v^2 is conserved"),
@@ -69,21 +68,50 @@ def linear_network(dims: Sequence[int]) -> Structure:
     dims = list(dims)
     if len(dims) < 2 or not all(isinstance(width, Integral) and width > 0 for width in dims):
         raise InputError(f"linear_network: expected two or more positive widths, got {dims}")
+    shapes = list(itertools.pairwise(int(width) for width in dims))
     between = "_" if max(dims) > 9 else ""
     names = [
         f"u{layer}_{i}{between}{j}"
-        for layer, (rows, columns) in enumerate(itertools.pairwise(dims), start=1)
+        for layer, (rows, columns) in enumerate(shapes, start=1)
         for i in range(1, rows + 1)
         for j in range(1, columns + 1)
     ]
+    return GradientStructure(
+        f"linear_network({', '.join(map(str, dims))})",
+        names,
+        [Block(f"U{layer}", shape) for layer, shape in enumerate(shapes, start=1)],
+        int(dims[0]) * int(dims[-1]),
+        functools.partial(_frame, shapes),
+        functools.partial(_potential, shapes),
+        functools.partial(_balancedness, shapes),
+    )
 
-    def frame(q: Any) -> ca.SX:
-        matrices, start = [], 0
-        for rows, columns in itertools.pairwise(dims):
-            entries = q.vector[start : start + rows * columns]
-            matrices.append(ca.reshape(entries, columns, rows).T)
-            start += rows * columns
-        product = functools.reduce(operator.matmul, matrices)
-        return ca.jacobian(ca.vec(product.T), q.vector).T
 
-    return Structure.define(f"linear_network({', '.join(map(str, dims))})", names, frame)
+def _matrices(shapes: list[tuple[int, int]], state: ca.SX) -> list[ca.SX]:
+    ends = list(itertools.accumulate((rows * columns for rows, columns in shapes), initial=0))
+    return [
+        ca.reshape(state[start:end], columns, rows).T
+        for (rows, columns), (start, end) in zip(shapes, itertools.pairwise(ends), strict=True)
+    ]
+
+
+def _frame(shapes: list[tuple[int, int]], state: ca.SX) -> ca.SX:
+    product = functools.reduce(operator.matmul, _matrices(shapes, state))
+    return ca.jacobian(ca.vec(product.T), state).T
+
+
+def _potential(shapes: list[tuple[int, int]], state: ca.SX) -> tuple[ca.SX, ca.SX]:
+    """One entry of the product in random bases: a' U_1 ... U_q b."""
+    left, right = ca.SX.sym("a", shapes[0][0]), ca.SX.sym("b", shapes[-1][1])
+    row = functools.reduce(operator.matmul, _matrices(shapes, state), left.T)
+    return ca.vertcat(left, right), row @ right
+
+
+def _balancedness(shapes: list[tuple[int, int]], state: ca.SX) -> ca.SX:
+    """The entries of U_l' U_l - U_{l+1} U_{l+1}' on and above the diagonal."""
+    entries = []
+    for before, after in itertools.pairwise(_matrices(shapes, state)):
+        difference = before.T @ before - after @ after.T
+        width = difference.shape[0]
+        entries += [difference[i, j] for i in range(width) for j in range(i, width)]
+    return ca.vertcat(*entries) if entries else ca.SX(0, 1)

@@ -13,6 +13,7 @@ Source: Montgomery, *SIAM J. Control Optim.* 32 (1994) 1605; Agrachev, Bonnard, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from subriem.errors import InputError
@@ -53,8 +54,18 @@ def martinet(perturbation: float = 0.0) -> Structure:
     """
     if not math.isfinite(perturbation):
         raise InputError(f"martinet: expected a finite perturbation, got {perturbation!r}")
+    symmetries: dict[str, Callable[..., Any]] = {
+        "mirror y": lambda q: (q.x, -q.y, -q.z),
+        "shift y": lambda q, s: (q.x, q.y + s, q.z),
+        "shift z": lambda q, s: (q.x, q.y, q.z + s),
+    }
     if perturbation == 0:
-        return Structure.define("martinet", "x y z", lambda q: [(1, 0, 0), (0, 1, q.x**2 / 2)])
+        return Structure.define(
+            "martinet",
+            "x y z",
+            lambda q: [(1, 0, 0), (0, 1, q.x**2 / 2)],
+            symmetries={**symmetries, "mirror x": lambda q: (-q.x, q.y, q.z)},
+        )
 
     def frame(q: Any, p: Any) -> list[tuple[Any, ...]]:
         factor = 1 + p.perturbation * q.x
@@ -66,4 +77,5 @@ def martinet(perturbation: float = 0.0) -> Structure:
         frame,
         parameters={"perturbation": perturbation},
         domain=lambda q, p: 1 + p.perturbation * q.x,
+        symmetries=symmetries,
     )

@@ -15,13 +15,17 @@ conserved quantities.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
+import operator
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+
+import casadi as ca
 
 from subriem.errors import InputError
-from subriem.structure import Structure, Truth
+from subriem.structure import Block, GradientStructure, Structure, Truth
 
 TRUTHS = (
     Truth((1, 2, 3), (2,), False, {"dims": (2, 1, 1)}, "involutive: |u|^2 - v^2 is conserved"),
@@ -76,37 +80,77 @@ def relu_network(dims: Sequence[int], bias: bool = False) -> Structure:
     dims = list(dims)
     if len(dims) < 2 or not all(isinstance(width, Integral) and width > 0 for width in dims):
         raise InputError(f"relu_network: expected two or more positive widths, got {dims}")
-    between = "_" if max(dims) > 9 else ""
-    names = []
-    for layer, (rows, columns) in enumerate(itertools.pairwise(dims), start=1):
+    widths = [int(width) for width in dims]
+    between = "_" if max(widths) > 9 else ""
+    names, blocks = [], []
+    for layer, (rows, columns) in enumerate(itertools.pairwise(widths), start=1):
         for i, j in itertools.product(range(rows), range(columns)):
             names.append(f"u{layer}_{i + 1}{between}{j + 1}")
-        if bias and layer < len(dims) - 1:
+        blocks.append(Block(f"U{layer}", (rows, columns)))
+        if bias and layer < len(widths) - 1:
             names += [f"b{layer}_{j + 1}" for j in range(columns)]
-    position = {name: k for k, name in enumerate(names)}
-
-    def path(start: int, units: Sequence[int]) -> list[int]:
-        """The coordinates along a path through units of the layers from `start` on."""
-        return [
-            position[f"u{layer}_{i + 1}{between}{j + 1}"]
-            for layer, (i, j) in enumerate(itertools.pairwise(units), start=start + 1)
-        ]
-
-    paths = [path(0, units) for units in itertools.product(*map(range, dims))]
-    for layer in range(1, len(dims) - 1) if bias else ():
-        for units in itertools.product(*map(range, dims[layer:])):
-            paths.append([position[f"b{layer}_{units[0] + 1}"], *path(layer, units)])
-
-    def frame(q: Any) -> list[list[Any]]:
-        fields = []
-        for coordinates in paths:
-            field: list[Any] = [0] * len(names)
-            for k in coordinates:
-                field[k] = 1
-                for other in coordinates:
-                    field[k] = field[k] * q[other] if other != k else field[k]
-            fields.append(field)
-        return fields
-
+            blocks.append(Block(f"b{layer}", (columns,)))
+    starts = [0, *range(1, len(widths) - 1)] if bias else [0]
     suffix = ", bias" if bias else ""
-    return Structure.define(f"relu_network({', '.join(map(str, dims))}{suffix})", names, frame)
+    return GradientStructure(
+        f"relu_network({', '.join(map(str, widths))}{suffix})",
+        names,
+        blocks,
+        sum(math.prod(widths[start:]) for start in starts),
+        functools.partial(_frame, widths, bias),
+        functools.partial(_potential, widths, bias),
+        functools.partial(_balancedness, widths, bias),
+    )
+
+
+def _layers(widths: list[int], bias: bool, state: ca.SX) -> tuple[list[ca.SX], list[ca.SX]]:
+    """The matrices, and the biases of the hidden layers (none where there is no bias)."""
+    matrices, biases, start = [], [], 0
+    for layer, (rows, columns) in enumerate(itertools.pairwise(widths), start=1):
+        matrices.append(ca.reshape(state[start : start + rows * columns], columns, rows).T)
+        start += rows * columns
+        if bias and layer < len(widths) - 1:
+            biases.append(state[start : start + columns])
+            start += columns
+    return matrices, biases
+
+
+def _frame(widths: list[int], bias: bool, state: ca.SX) -> ca.SX:
+    """The gradient of the product along each path."""
+    matrices, biases = _layers(widths, bias, state)
+
+    def along(start: int, units: Sequence[int]) -> list[ca.SX]:
+        hops = enumerate(itertools.pairwise(units), start=start)
+        return [matrices[layer][i, j] for layer, (i, j) in hops]
+
+    paths = [along(0, units) for units in itertools.product(*map(range, widths))]
+    for layer, vector in enumerate(biases, start=1):
+        for units in itertools.product(*map(range, widths[layer:])):
+            paths.append([vector[units[0]], *along(layer, units)])
+    products = [functools.reduce(operator.mul, path) for path in paths]
+    return ca.jacobian(ca.vertcat(*products), state).T
+
+
+def _potential(widths: list[int], bias: bool, state: ca.SX) -> tuple[ca.SX, ca.SX]:
+    """All paths with weights that are products: one factor for each unit on the way."""
+    matrices, biases = _layers(widths, bias, state)
+    masks = [ca.SX.sym(f"d{layer}", width) for layer, width in enumerate(widths)]
+    switches = [ca.SX.sym(f"c{layer}") for layer in range(1, len(biases) + 1)]
+    row = masks[0].T
+    for layer, matrix in enumerate(matrices):
+        row = row @ matrix
+        if layer < len(biases):
+            row = row + switches[layer] * biases[layer].T
+        row = row * masks[layer + 1].T
+    return ca.vertcat(*masks, *switches), ca.sum2(row)
+
+
+def _balancedness(widths: list[int], bias: bool, state: ca.SX) -> ca.SX:
+    """What comes in at each hidden unit, squared, less what goes out."""
+    matrices, biases = _layers(widths, bias, state)
+    entries = []
+    for layer, (before, after) in enumerate(itertools.pairwise(matrices)):
+        for unit in range(widths[layer + 1]):
+            balance = ca.sumsqr(before[:, unit]) - ca.sumsqr(after[unit, :])
+            entries.append(balance + biases[layer][unit] ** 2 if bias else balance)
+    return ca.vertcat(*entries) if entries else ca.SX(0, 1)

@@ -10,7 +10,7 @@ Source: Sachkov, *ESAIM COCV* 17 (2011) 293, for its shortest paths.
 
 from __future__ import annotations
 
-from casadi import cos, sin
+from casadi import cos, pi, sin
 
 from subriem.structure import Structure, Truth
 
@@ -39,4 +39,16 @@ def unicycle() -> Structure:
         lambda q: [(cos(q.theta), sin(q.theta), 0), (0, 0, 1)],
         periodic=("theta",),
         field_names=("drive", "turn"),
+        symmetries={
+            "turn": lambda q, s: (
+                cos(s) * q.x - sin(s) * q.y,
+                sin(s) * q.x + cos(s) * q.y,
+                q.theta + s,
+            ),
+            "shift x": lambda q, s: (q.x + s, q.y, q.theta),
+            "shift y": lambda q, s: (q.x, q.y + s, q.theta),
+            "mirror": lambda q: (q.x, -q.y, -q.theta),
+            # the way it faces: driving forward becomes driving backward
+            "about-face": lambda q: (q.x, q.y, q.theta + pi),
+        },
     )

@@ -59,8 +59,8 @@ def product(first: Structure, second: Structure, *, name: str | None = None) -> 
     state, values = Symbols(coordinates).vector, Symbols(tuple(parameters), "parameter").vector
     n, p = factors[0].dimension, len(factors[0].parameters)
     parts = [
-        factors[0]._model.call([state[:n], values[:p]]),
-        factors[1]._model.call([state[n:], values[p:]]),
+        factors[0].model.call([state[:n], values[:p]]),
+        factors[1].model.call([state[n:], values[p:]]),
     ]
     outputs = [
         ca.diagcat(parts[0][0], parts[1][0]),
@@ -139,7 +139,7 @@ def direct_sum(first: Structure, second: Structure, *, name: str | None = None) 
     parts = []
     for term in terms:
         own = [values[key] for key in term.parameters]
-        parts.append(term._model.call([state, ca.vertcat(*own) if own else ca.SX(0, 1)]))
+        parts.append(term.model.call([state, ca.vertcat(*own) if own else ca.SX(0, 1)]))
     fields = [*first.field_names, *second.field_names]
     unique = len(set(fields)) == len(fields)
     outputs = [
@@ -281,7 +281,7 @@ def change_coordinates(
                 f"{label}: inverse(forward(q)) = {returned.tolist()} at q = {point.tolist()}; "
                 "the two are expected to be inverse to each other"
             )
-    frame, metric, drift, margins = structure._model.call([back, new.p.vector])
+    frame, metric, drift, margins = structure.model.call([back, new.p.vector])
     slope = pushed(back, new.p.vector)
     outputs = [slope @ frame, metric, slope @ drift, ca.vertcat(margins, new.margins)]
     changed = Structure(

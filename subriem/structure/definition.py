@@ -14,6 +14,7 @@ from subriem.arithmetic.exact import to_float
 from subriem.errors import InputError, InputTypeError
 from subriem.structure.coordinates import Symbols, read_names
 from subriem.structure.structure import Structure
+from subriem.structure.symmetries import read_symmetries
 
 __all__ = ["Chart", "define", "entry", "row", "square", "structure_from"]
 
@@ -235,6 +236,7 @@ def define(
     domain: Domain = None,
     drift: Callable[..., Any] | None = None,
     field_names: Sequence[str] | None = None,
+    symmetries: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Structure:
     """Define a structure by its vector fields: see `Structure.define`."""
     chart = Chart(name, coordinates, parameters, periodic, domain)
@@ -255,7 +257,10 @@ def define(
     if drift is not None:
         uncontrolled = row(chart.call(drift, "drift"), n, f"{name}, drift")
     labels = read_names(field_names, "field") if field_names else None
-    return structure_from(chart, columns, metric, drift=uncontrolled, field_names=labels)
+    structure = structure_from(chart, columns, metric, drift=uncontrolled, field_names=labels)
+    if symmetries is not None:
+        structure.symmetries = read_symmetries(structure, chart.q, symmetries)
+    return structure
 
 
 def square(given: Any, m: int, what: str) -> ca.SX:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import casadi as ca
 import numpy as np
 
 from subriem.errors import InputError
 from subriem.structure.chart import sample_chart, wrap
-from subriem.structure.coordinates import Symbols, read_points
+from subriem.structure.coordinates import read_points
+from subriem.structure.symbolic_model import SymbolicModel
+from subriem.structure.symmetries import Symmetry
 
 __all__ = ["Structure"]
 
-T = TypeVar("T")
 
-
-class Structure:
+class Structure(SymbolicModel):
     """A state space, a frame F(q) of vector fields on it, and their inner products G(q).
 
     Made by `Structure.define` or `Structure.from_constraints`; everything is a CasADi expression
@@ -38,18 +38,8 @@ class Structure:
         Of the coordinates that the chart bounds.
     field_names : tuple of str
     has_drift : bool
-
-    Attributes
-    ----------
-    state : casadi.SX, shape (n, 1)
-    parameter_symbols : casadi.SX, shape (number of parameters, 1)
-    frame : casadi.SX, shape (n, m)
-        Columns f_1 ... f_m span the distribution.
-    metric : casadi.SX, shape (m, m)
-        Inner products of the frame fields; the identity for an orthonormal frame.
-    drift : casadi.SX, shape (n, 1)
-        The uncontrolled field, zero where there is none (`has_drift`).
-    margins : casadi.SX, shape (d, 1)
+    symmetries : tuple of Symmetry
+        Isometries, checked by whoever declares them: see `subriem.structure.symmetries`.
 
     Examples
     --------
@@ -66,40 +56,22 @@ class Structure:
         self,
         name: str,
         coordinates: tuple[str, ...],
-        model: ca.Function,
+        model: ca.Function | None,
         *,
         parameters: Mapping[str, float],
         periods: Mapping[str, float],
         bounds: Mapping[str, tuple[float, float]],
         field_names: tuple[str, ...],
         has_drift: bool = False,
+        symmetries: tuple[Symmetry, ...] = (),
     ) -> None:
+        super().__init__(coordinates, parameters, model)
         self.name = name
-        self.coordinates = coordinates
-        self.parameters = dict(parameters)
         self.periods = dict(periods)
         self.bounds = dict(bounds)
-        self.field_names = field_names
+        self._field_names = field_names
         self.has_drift = has_drift
-        self._model = model
-        self._bind()
-
-    def _bind(self) -> None:
-        self._cache: dict[Hashable, Any] = {}
-        self.state = Symbols(self.coordinates).vector
-        self.parameter_symbols = Symbols(tuple(self.parameters), "parameter").vector
-        self.frame, self.metric, self.drift, self.margins = self._model.call(
-            [self.state, self.parameter_symbols]
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Expressions do not pickle, the function that holds them does.
-        left_out = {"_cache", "state", "parameter_symbols", "frame", "metric", "drift", "margins"}
-        return {key: value for key, value in self.__dict__.items() if key not in left_out}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._bind()
+        self.symmetries = symmetries
 
     def __repr__(self) -> str:
         n, m = self.dimension, self.rank
@@ -114,9 +86,9 @@ class Structure:
     # ------------------------------------------------------------------ what it is
 
     @property
-    def dimension(self) -> int:
-        """Dimension n of the state space."""
-        return len(self.coordinates)
+    def field_names(self) -> tuple[str, ...]:
+        """Names of the frame fields."""
+        return self._field_names
 
     @property
     def rank(self) -> int:
@@ -188,68 +160,12 @@ class Structure:
         for key, value in values.items():
             if not math.isfinite(float(value)):
                 raise InputError(f"{self.name}: parameter {key} = {value!r} is not finite")
-        changed = Structure.__new__(Structure)
+        changed = type(self).__new__(type(self))
         new = {**self.parameters, **{key: float(value) for key, value in values.items()}}
         changed.__setstate__({**self.__getstate__(), "parameters": new})
         return changed
 
     # ------------------------------------------------------------------ numbers
-
-    @property
-    def parameter_values(self) -> np.ndarray:
-        """The parameters' values in order."""
-        return np.array(list(self.parameters.values()), dtype=np.float64)
-
-    def cached(self, key: Hashable, build: Callable[[], T]) -> T:
-        """What ``build`` makes, made once for this structure and kept under ``key``."""
-        if key not in self._cache:
-            self._cache[key] = build()
-        return self._cache[key]
-
-    def function(self, expression: ca.SX) -> ca.Function:
-        """Compile an expression in ``state`` and ``parameter_symbols``.
-
-        Parameters
-        ----------
-        expression : casadi.SX
-
-        Returns
-        -------
-        casadi.Function
-            (state, parameters) to the expression.
-        """
-        # densified: a caller that reads the nonzeros finds every entry at its place
-        return ca.Function(
-            "values", [self.state, self.parameter_symbols], [ca.densify(expression)], {"cse": True}
-        )
-
-    def evaluate(self, name: str, expression: ca.SX, at: Any) -> np.ndarray:
-        """Values of an expression at points; compiled once for each ``name``.
-
-        Parameters
-        ----------
-        name : str
-        expression : casadi.SX, shape (r, c)
-        at : points
-            As `read_points` takes them.
-
-        Returns
-        -------
-        ndarray, shape (..., r, c)
-        """
-        points = self.points(at)
-        function = self.cached(("function", name), lambda: self.function(expression))
-        batch = np.atleast_2d(points)
-        values = np.repeat(self.parameter_values[:, None], len(batch), axis=1)
-        out = np.asarray(function(batch.T, values)) if len(batch) else np.zeros((0, 0))
-        rows, columns = expression.shape
-        # columns of all points side by side
-        stacked = out.reshape(rows, len(batch), columns).transpose(1, 0, 2)
-        return stacked.reshape(*points.shape[:-1], rows, columns)
-
-    def points(self, at: Any, what: str = "point") -> np.ndarray:
-        """Read one point or a batch; see `read_points`."""
-        return read_points(self.coordinates, at, what)
 
     def frame_at(self, at: Any) -> np.ndarray:
         """F(q) at one point, shape (n, m), or at a batch, shape (B, n, m)."""
@@ -351,6 +267,7 @@ class Structure:
         domain: Mapping[str, tuple[Any, Any]] | Callable[..., Any] | None = None,
         drift: Callable[..., Any] | None = None,
         field_names: Sequence[str] | None = None,
+        symmetries: Mapping[str, Callable[..., Any]] | None = None,
     ) -> Structure:
         """Define a structure by its vector fields.
 
@@ -375,6 +292,10 @@ class Structure:
             q (and p) to the uncontrolled field.
         field_names : sequence of str, optional
             ``f1``, ``f2``, ... by default.
+        symmetries : mapping, optional
+            Isometries by name: q to g(q), or (q, s) to g_s(q) for a one-parameter family with g_0
+            the identity. They are checked at sample points. `cut_time` finds Maxwell points by
+            them.
 
         Returns
         -------
@@ -385,7 +306,7 @@ class Structure:
         InputError
             If a field has a wrong length, a coordinate or parameter is unknown, a value at a
             sample point is not finite, the inner product is not symmetric positive definite
-            there, or the frame does not have the period declared.
+            there, the frame does not have the period declared, or a symmetry is no isometry.
         InputTypeError
             If an entry is neither a number nor a CasADi expression.
 
@@ -413,6 +334,7 @@ class Structure:
             domain=domain,
             drift=drift,
             field_names=field_names,
+            symmetries=symmetries,
         )
 
     @classmethod
