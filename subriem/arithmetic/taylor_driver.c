@@ -92,11 +92,13 @@ static double first_zero(double *m, int degree, double h, int kink) {
 static void evaluate(const V *series, long stride, int order, int lane, double s, double *value,
                      double *slope) {
     double r = 0, d = 0;
-    for (int l = order; l >= 0; l--) r = r * s + series[l * stride][lane];
-    *value = r;
-    if (!slope) return;
-    for (int l = order; l >= 1; l--) d = d * s + l * series[l * stride][lane];
-    *slope = d;
+    if (s == 0) order = 1; /* the start of a geodesic is often wanted */
+    for (int l = order; l >= 1; l--) {
+        r = r * s + series[l * stride][lane];
+        d = d * s + l * series[l * stride][lane];
+    }
+    *value = r * s + series[0][lane];
+    if (slope) *slope = d;
 }
 
 static V horner(const V *series, long stride, int order, V s) {

@@ -1,9 +1,11 @@
-"""Abnormal extremals as candidates for the shortest path.
+"""Abnormal extremals as candidates for the shortest path, and where none has to be looked for.
 
 A strictly abnormal minimizer has no covector that shooting could find (R. Montgomery, *Abnormal
-minimizers*, SIAM J. Control Optim. 32 (1994); Liu, Sussmann, Memoirs AMS 564 (1995)). For two
-fields, where the covectors that annihilate D^2 at the start are a line, the abnormal extremals
-from it are two arcs, and whether they meet a point is seen by following them.
+minimizers*, SIAM J. Control Optim. 32 (1994); Liu, Sussmann, Memoirs AMS 564 (1995)), but one that
+annihilates D^2 along it (Agrachev, Sarychev, Ann. Inst. H. Poincare 13 (1996)). Where D^2 is the
+whole tangent space at an end of the path, no such minimizer exists. Where the annihilator of D^2 at
+the start is a line, it has two arcs to follow; where it is larger, for two fields, a fan of them is
+searched (`subriem.geodesics.abnormal_fan`).
 """
 
 from __future__ import annotations
@@ -14,14 +16,36 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from subriem.geodesics.abnormal import abnormal_arc, abnormal_covectors, abnormal_velocity
+from subriem.brackets.flag import lie_flag
+from subriem.brackets.growth import generic_rank
+from subriem.geodesics.abnormal import abnormal_arc, abnormal_velocity
+from subriem.geodesics.abnormal_fan import AbnormalFan
+from subriem.geodesics.ball_box import BallBox
+from subriem.geodesics.goh import AFFORDABLE, abnormal_covectors, characteristic_control
 from subriem.structure import Structure
 
-__all__ = ["AbnormalArc", "abnormal_arcs"]
+__all__ = ["AbnormalArc", "AbnormalClaim", "AbnormalSearch"]
 
 _SAMPLES = 400
 # How near an arc has to come, relative to its size: it is integrated to about 1e-11.
 _MEETS = 1e-8
+_TOLERANCE = 1e-11
+
+
+@dataclass(frozen=True)
+class AbnormalClaim:
+    """What is known about strictly abnormal minimizers between two points.
+
+    Attributes
+    ----------
+    verdict : str
+        ``"excluded"`` by a theorem, ``"considered"`` or ``"not considered"``.
+    text : str
+        By which theorem, how, or why not.
+    """
+
+    verdict: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,14 @@ class AbnormalArc:
 
     def velocity(self, times: np.ndarray) -> np.ndarray:
         """Velocities, shape (T, n)."""
-        return abnormal_velocity(self.structure, *self.at(times))
+        velocity = abnormal_velocity(self.structure, *self.at(times))
+        if self.structure.rank == 2:
+            return velocity
+        # the kernel gives them up to the sign, a difference quotient that
+        step = 1e-6 * self.end
+        later = self.at(np.minimum(times + step, self.end))[0]
+        ahead = later - self.at(np.maximum(times - step, 0.0))[0]
+        return velocity * np.sign((velocity * ahead).sum(axis=1))[:, None]
 
     def _closest(self, time: float, target: np.ndarray, units: np.ndarray) -> float:
         """Newton's method for the foot of the perpendicular from the target."""
@@ -94,38 +125,167 @@ class AbnormalArc:
         return None
 
 
-def abnormal_arcs(structure: Structure, start: np.ndarray, horizon: float) -> list[AbnormalArc]:
-    """The abnormal extremals from a point, both ways, as far as they are known and no farther.
+class AbnormalSearch:
+    """The abnormal extremals from a point that may be strictly abnormal minimizers.
 
     Parameters
     ----------
     structure : Structure
+        Without drift.
+    box : BallBox
+        About the start: it knows the flag there.
     start : ndarray, shape (n,)
     horizon : float
+        How far they are followed.
 
-    Returns
-    -------
-    list of AbnormalArc
-        None for other than two fields, and where the covectors that annihilate D^2 are not a
-        line.
+    Attributes
+    ----------
+    claim : AbnormalClaim
+        For every end; `for_end` may know more of one.
 
     Examples
     --------
     >>> martinet = Structure.define(
     ...     "martinet", "x y z", lambda q: [(1, 0, 0), (0, 1, q.x**2 / 2)]
     ... )
-    >>> there, back = abnormal_arcs(martinet, np.zeros(3), 2.0)
-    >>> round(there.meets(np.array([0.0, 1.5, 0.0])) or back.meets(np.array([0.0, 1.5, 0.0])), 9)
-    1.5
+    >>> start = np.zeros(3)
+    >>> search = AbnormalSearch(martinet, BallBox(martinet, start), start, 2.0)
+    >>> [round(arc.end, 9) for arc in search.meeting(np.array([[0.0, 1.5, 0.0]]))]
+    [1.5]
+    >>> search.claim.verdict, search.for_end(np.array([0.5, 1.0, 0.0])).verdict
+    ('considered', 'excluded')
     """
-    if structure.rank != 2 or structure.has_drift:
-        return []
-    basis = abnormal_covectors(structure, start)
-    if basis.shape[1] != 1:
-        return []
-    arcs = []
-    for sign in (1.0, -1.0):
-        solution = abnormal_arc(structure, start, sign * basis[:, 0], horizon)
-        if solution is not None:
-            arcs.append(AbnormalArc(structure, solution.sol, float(solution.t[-1])))
-    return arcs
+
+    def __init__(
+        self, structure: Structure, box: BallBox, start: np.ndarray, horizon: float
+    ) -> None:
+        self.structure = structure
+        self.arcs: list[AbnormalArc] = []
+        self.fan: AbnormalFan | None = None
+        self.claim = self._prepare(box, start, horizon)
+
+    def __repr__(self) -> str:
+        return f"AbnormalSearch of {self.structure.name}: {self.claim.text}"
+
+    def _prepare(self, box: BallBox, start: np.ndarray, horizon: float) -> AbnormalClaim:
+        structure = self.structure
+        m, n = structure.rank, structure.dimension
+        if box.step in (1, 2):
+            return _excluded("start", box.filled)
+        if not box.filled:
+            return AbnormalClaim(
+                "not considered",
+                "abnormal extremals were not considered, as the brackets do not span the space",
+            )
+        if m < 2 or m * m * (m - 1) // 2 * n > AFFORDABLE:
+            return AbnormalClaim(
+                "not considered",
+                f"abnormal extremals were not considered for {m} fields in dimension {n}",
+            )
+        basis = abnormal_covectors(structure, start)
+        if not basis.shape[1]:
+            return _excluded("start", True)
+        if basis.shape[1] > 1:
+            return self._fan(start, basis, horizon)
+        control, kernel = characteristic_control(structure, start, basis[:, 0])
+        if not kernel:
+            return AbnormalClaim(
+                "excluded",
+                "no strictly abnormal minimizer exists: along it a covector would annihilate D^2, "
+                "and at the start no control keeps the only one that does (Goh condition)",
+            )
+        if control is None:
+            return AbnormalClaim(
+                "not considered",
+                "abnormal extremals were not considered: at the start the covector that "
+                f"annihilates D^2 leaves {kernel} dimensions of controls free",
+            )
+        for sign in (1.0, -1.0):
+            covector = sign * basis[:, 0] if m == 2 else basis[:, 0]
+            solution = abnormal_arc(structure, start, covector, horizon, sign)
+            if solution is not None:
+                self.arcs.append(AbnormalArc(structure, solution.sol, float(solution.t[-1])))
+        return AbnormalClaim(
+            "considered",
+            "the two abnormal extremals from the start were followed: the covectors that "
+            "annihilate D^2 there are a line",
+        )
+
+    def _fan(self, start: np.ndarray, basis: np.ndarray, horizon: float) -> AbnormalClaim:
+        count = basis.shape[1]
+        if self.structure.rank != 2:
+            return AbnormalClaim(
+                "not considered",
+                "abnormal extremals were not considered: the covectors that annihilate D^2 at the "
+                f"start have {count} dimensions, for {self.structure.rank} fields",
+            )
+        self.fan = AbnormalFan(self.structure, start, basis, horizon)
+        if not self.fan.rays:
+            self.fan = None
+            return AbnormalClaim(
+                "not considered",
+                "abnormal extremals were not considered: the characteristic direction vanishes "
+                "for all covectors that annihilate D^2 at the start",
+            )
+        return AbnormalClaim(
+            "considered",
+            f"abnormal extremals were searched for from {self.fan.rays} of the covectors that "
+            f"annihilate D^2 at the start, which have {count} dimensions; not those along which "
+            "the characteristic direction vanishes",
+        )
+
+    def for_end(self, end: np.ndarray) -> AbnormalClaim:
+        """The claim for paths to a point: D^2 may be the whole tangent space there.
+
+        Parameters
+        ----------
+        end : ndarray, shape (n,)
+
+        Returns
+        -------
+        AbnormalClaim
+        """
+        if self.claim.verdict == "excluded":
+            return self.claim
+        generic = generic_rank(self.structure, _TOLERANCE).growth
+        if generic[min(1, len(generic) - 1)] < self.structure.dimension:
+            return self.claim
+        flag = lie_flag(self.structure, end)
+        filled = bool(flag["bracket_generating"]) and int(flag["degree_of_nonholonomy"]) <= 2
+        return _excluded("end", True) if filled else self.claim
+
+    def meeting(self, targets: np.ndarray, longest: float = np.inf) -> list[AbnormalArc]:
+        """The abnormal extremals that end at one of the points, shortest first.
+
+        Parameters
+        ----------
+        targets : ndarray, shape (L, n)
+        longest : float
+            Longer ones are not looked for.
+
+        Returns
+        -------
+        list of AbnormalArc
+            Each ends at the point.
+        """
+        found = []
+        for target in targets:
+            for arc in self.arcs:
+                time = arc.meets(target)
+                if time is not None and time < longest:
+                    found.append(AbnormalArc(self.structure, arc.solution, time))
+            if self.fan is not None:
+                solution = self.fan.reaching(target, longest)
+                if solution is not None:
+                    end = float(solution.t[-1])
+                    found.append(AbnormalArc(self.structure, solution.sol, end))
+        return sorted(found, key=lambda arc: arc.end)
+
+
+def _excluded(where: str, filled: bool) -> AbnormalClaim:
+    whole = "the whole tangent space" if filled else "tangent to all of the orbit"
+    return AbnormalClaim(
+        "excluded",
+        f"no strictly abnormal minimizer exists: D^2 is {whole} at the {where}, by the ranks of "
+        "the flag (Goh condition)",
+    )

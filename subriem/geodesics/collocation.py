@@ -8,7 +8,7 @@ ends of the intervals. Source: L. Biegler, *Nonlinear Programming* (2010), chapt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ def collocate(
     inequalities: Callable[[ca.SX], ca.SX] | None = None,
     starts: int = 8,
     seed: int = 0,
+    guesses: Sequence[Callable[[np.ndarray], np.ndarray]] = (),
 ) -> DirectPath | None:
     """The shortest path that the direct method finds from several initial guesses.
 
@@ -115,6 +116,9 @@ def collocate(
         first guess is not bent.
     seed : int
         Of the random bends.
+    guesses : sequence of callable
+        Further guesses, which come first: times in [0, 1] to states, from the start to one of the
+        ends.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def collocate(
     for k, end in enumerate(ends):
         count = starts if k == 0 else (starts + 1) // 2
         curves = [_bent(start, end, j, generator) for j in range(count)]
-        for curve in curves:
+        for curve in [*(own for own in guesses if _leads_to(own, ends) == k), *curves]:
             tried += 1
             found = coarse.solve(start, end, coarse.guess(curve))
             if found is not None:
@@ -143,6 +147,11 @@ def collocate(
             if fine.keeps_clear(path):
                 return path
     return None
+
+
+def _leads_to(curve: Callable[[np.ndarray], np.ndarray], ends: np.ndarray) -> int:
+    """The end that is nearest to the curve's."""
+    return int(np.abs(ends - curve(np.ones(1))).max(axis=1).argmin())
 
 
 def _bent(

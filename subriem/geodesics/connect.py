@@ -92,13 +92,18 @@ def connect(
             and how many of these led to that length.
         ``degenerate``
             Whether the exponential map is singular at the end.
+        ``lower_bound``
+            Proved, of the distance: by a projection that does not increase length, or by a first
+            integral (infinite); NaN where none is known.
         ``conjugate_time``
             The first along the shortest, up to the end at 1; NaN where there is none or where it
             is not defined.
 
         Attributes: ``status`` (``"shortest found"``, ``"direct"``, ``"same point"``,
         ``"not found"``, ``"unreachable"``), ``optimality``, which says what is claimed,
-        and ``note``, why nothing was found where that is known.
+        ``abnormal`` (whether strictly abnormal minimizers are ``"excluded"`` by a theorem,
+        ``"considered"`` or ``"not considered"``), ``lower_bound``, which projection proves it
+        or why there is none, and ``note``, why nothing was found where that is known.
 
     Raises
     ------
@@ -171,6 +176,7 @@ def connect(
         "minimizers": ((), found.minimizers, "shortest geodesics found", "1"),
         "seeds": ((), found.seeds, "guesses that were shot", "1"),
         "agreeing": ((), found.agreeing, "guesses that led to the shortest", "1"),
+        "lower_bound": ((), found.bound.value, "proved lower bound of the distance", "1"),
         "conjugate_time": ((), conjugate, "first conjugate time up to the end", "1"),
     }
     if inequalities is not None and found.paths:
@@ -191,6 +197,8 @@ def connect(
             "status": found.status,
             "method": found.paths[0].method if found.paths else "none",
             "optimality": _claim(found, about, inequalities is not None),
+            "abnormal": f"{found.abnormal.verdict}: {found.abnormal.text}",
+            "lower_bound": found.bound.reason,
             "note": found.note,
         },
     )
@@ -334,6 +342,10 @@ def _first_conjugate(
         return time, "the path is an abnormal extremal too: conjugate times are not defined"
     if math.isnan(time):
         return time, "no conjugate time was found before the end"
+    if time < 1 - 1e-6 and found.proved:
+        # the Jacobian is too near singular for the search, as along a path that lingers near the
+        # start in directions of high weight
+        return math.nan, "conjugate times could not be told from rounding"
     if time < 1 - 1e-6:
         return time, f"NOT a minimizer: time {time:.9g} is conjugate to the start"
     return time, "the end is conjugate to the start"
@@ -352,7 +364,7 @@ def _claim(found: Solutions, about_conjugate: str, constrained: bool) -> str:
     if best.method == "abnormal":
         parts.append(
             f"an abnormal extremal, shorter than the normal geodesics found from {found.seeds} "
-            "seeds"
+            "seeds, but for those that come ever nearer to it"
         )
     elif best.method == "direct":
         parts.append("a local minimum of the direct method, the shortest of those found")
@@ -375,9 +387,17 @@ def _claim(found: Solutions, about_conjugate: str, constrained: bool) -> str:
             )
     if best.method != "abnormal" and (not constrained or best.method == "shooting"):
         parts.append(about_conjugate)
-    parts.append(
-        "no proof that nothing is shorter; abnormal extremals were followed where two fields have "
-        "one from the start, and not considered elsewhere"
-    )
-    parts.append("no lower bound is known")
+    parts.append(found.abnormal.text)
+    if found.proved:
+        parts.append(
+            f"proved to be shortest: its length equals, to 1e-9, the lower bound by "
+            f"{found.bound.reason}"
+        )
+    elif math.isnan(found.bound.value):
+        parts.append(f"no proof that nothing is shorter: {found.bound.reason}")
+    else:
+        parts.append(
+            f"no proof that nothing is shorter than this, but nothing is shorter than "
+            f"{found.bound.value:.10g}, by {found.bound.reason}"
+        )
     return "; ".join(parts)

@@ -23,8 +23,9 @@ def distance(
     """Sub-Riemannian distance d(start, q) for points q, searched for globally.
 
     Each is the length of the shortest normal geodesic that a search from many seeds finds; see
-    `connect`, which also gives the path. Nothing proves that there is no shorter one, and
-    abnormal paths take no part unless they are normal as well.
+    `connect`, which also gives the path. Abnormal extremals take part as in `connect`; the
+    coordinate ``abnormal`` says where they are excluded. Nothing but ``lower_bound`` proves that
+    there is no shorter path.
 
     Parameters
     ----------
@@ -44,7 +45,9 @@ def distance(
     xarray.DataArray
         Over ``point`` (not for one point): infinite where a first integral shows that the point
         is not in the orbit of the start, NaN where nothing was found. Coordinates: ``status``
-        (as of `connect`), ``seeds``, ``agreeing``, ``minimizers``.
+        (as of `connect`), ``seeds``, ``agreeing``, ``minimizers``, ``lower_bound`` and
+        ``abnormal`` (strictly abnormal minimizers: ``"excluded"``, ``"considered"`` or
+        ``"not considered"``).
 
     Raises
     ------
@@ -83,6 +86,14 @@ def distance(
         "seeds": ([s.seeds for s in solutions], "guesses that were shot"),
         "agreeing": ([s.agreeing for s in solutions], "guesses that led to the shortest"),
         "minimizers": ([s.minimizers for s in solutions], "shortest geodesics found"),
+        "lower_bound": (
+            [s.bound.value for s in solutions],
+            "proved lower bound of the distance",
+        ),
+        "abnormal": (
+            [s.abnormal.verdict for s in solutions],
+            "strictly abnormal minimizers: excluded, considered or not considered",
+        ),
     }
     missing = [k for k, s in enumerate(solutions) if s.status == "not found"]
     if strict and missing:

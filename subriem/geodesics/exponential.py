@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from subriem.arithmetic.many_points import values_at
 from subriem.arithmetic.taylor_method import STATUSES, Solutions
 from subriem.errors import InputError, InputTypeError, NumericalError
 from subriem.geodesics.flow_map import check_times, check_tolerance, extremals, taylor_method
 from subriem.geodesics.hamiltonian import conserved_momenta, observables
+from subriem.geodesics.killing import flow_integrals
 from subriem.geodesics.symplectic import STAGES, collocation_method
 from subriem.results.schema import build_dataset, coordinate_axis
 from subriem.structure import Structure, require_structure
 
 __all__ = ["exponential", "read_start"]
-
-#: Points whose observables are computed together.
-_CHUNK = 65536
 
 
 def exponential(
@@ -79,6 +78,10 @@ def exponential(
         ``horizontality_error``
             Largest entry of q' - F u against the largest of F u over the times wanted, q' being
             the derivative of the dense output (absent with a symplectic step).
+        ``integral_drift``
+            Over ``integral`` too: the largest change of each first integral that is linear in the
+            covector (infinitesimal isometries) or a function of the state alone, among low
+            degrees, relative to the size of its terms (absent where there is none).
         ``status``
             ``"ok"``; ``"constant"`` where the covector annihilates the distribution, so that
             H = 0 and the geodesic stays where it is; or why it ended at ``event_time``:
@@ -138,9 +141,8 @@ def exponential(
         attributes["method"] = f"Gauss collocation of order {2 * STAGES}, symplectic"
     n = structure.dimension
     states, covectors = found.states[..., :n], found.states[..., n:]
-    control, energy, velocity = _observe(structure, found.states)
-    at_start = _observe(structure, np.concatenate([q, p], axis=1)[:, None])
-    start_energy = at_start[1][:, 0]
+    at_start, (control, hamiltonians, velocity) = _observe(structure, q, p, times, found.states)
+    start_energy, energy = at_start[1][:, 0], hamiltonians[..., 0]
     constant = _vanishing(structure, q, p)
     status = np.array([*STATUSES, "constant"])[np.where(constant, len(STATUSES), found.status)]
     drift = _largest(np.abs(energy - start_energy[:, None]))
@@ -182,11 +184,24 @@ def exponential(
             "largest entry of q' - F u, relative to F u",
             "1",
         )
-    coordinates = {
+    integrals = flow_integrals(structure)
+    if integrals.names:
+        start = np.concatenate([q, p], axis=1)
+        changes = integrals.drift(start, found.states, structure.parameter_values)
+        variables["integral_drift"] = (
+            over("integral"),
+            shaped(changes),
+            "largest change of a first integral, relative to its terms",
+            "1",
+        )
+    coordinates: dict[str, Any] = {
         "time": ("time", times, "time along the geodesic", "1"),
         "coordinate": coordinate_axis(structure.coordinates),
         "field": ("field", np.array(structure.field_names), "vector field of the frame", "1"),
     }
+    if integrals.names:
+        names = np.array(integrals.names)
+        coordinates["integral"] = ("integral", names, "first integral of the geodesics", "1")
     dataset = build_dataset(
         variables,
         coordinates,
@@ -265,25 +280,29 @@ def _read_times(time: Any) -> np.ndarray:
     return times
 
 
-def _observe(structure: Structure, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Control, Hamiltonian and velocity F u at states of shape (B, T, 2 n)."""
-    function = observables(structure)
-    flat = states.reshape(-1, states.shape[-1])
-    parts: list[list[np.ndarray]] = [[], [], []]
-    for first in range(0, len(flat), _CHUNK):
-        rows = flat[first : first + _CHUNK]
-        values = np.repeat(structure.parameter_values[:, None], len(rows), axis=1)
-        for part, value in zip(parts, function(rows.T, values), strict=True):
-            part.append(np.asarray(value).T)
-    control, energy, velocity = (
-        np.concatenate(part).reshape(*states.shape[:2], -1) for part in parts
-    )
-    return control, energy[..., 0], velocity
+def _observe(
+    structure: Structure, q: np.ndarray, p: np.ndarray, times: np.ndarray, states: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Control, Hamiltonian and velocity F u at the start (B, ...) and at all times (B, T, ...)."""
+    function, parameters = observables(structure), structure.parameter_values
+    at_start = values_at(function, np.concatenate([q, p], axis=1), parameters)
+    later = states[:, times != 0]
+    moved = values_at(function, later.reshape(-1, states.shape[-1]), parameters)
+    along = []
+    for start, rest in zip(at_start, moved, strict=True):
+        values = np.empty((*states.shape[:2], start.shape[1]))
+        values[:, times != 0] = rest.reshape(*later.shape[:2], rest.shape[1])
+        # a geodesic that ends at once has no state at time 0
+        ended = np.isnan(states[:, times == 0, :1])
+        values[:, times == 0] = np.where(ended, np.nan, start[:, None])
+        along.append(values)
+    return at_start, along
 
 
 def _vanishing(structure: Structure, q: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Whether p annihilates the distribution at q, to rounding."""
-    frame = structure.frame_at(q)
+    # one frame where all start at one point
+    frame = structure.frame_at(q[:1] if (q == q[:1]).all() else q)
     momenta = np.einsum("bnm,bn->bm", frame, p)
     sizes = np.einsum("bnm,bn->bm", np.abs(frame), np.abs(p))
     return np.asarray((np.abs(momenta) <= 4 * np.finfo(float).eps * sizes).all(axis=1))
@@ -291,9 +310,9 @@ def _vanishing(structure: Structure, q: np.ndarray, p: np.ndarray) -> np.ndarray
 
 def _largest(values: np.ndarray) -> np.ndarray:
     """The largest over all but the first axis, leaving NaN out; NaN where there is nothing."""
-    flat = values.reshape(len(values), -1)
-    known = np.where(np.isnan(flat), -np.inf, flat).max(axis=1)
-    return np.where(known == -np.inf, np.nan, known)
+    return np.asarray(
+        np.fmax.reduce(values.reshape(len(values), math.prod(values.shape[1:])), axis=1)
+    )
 
 
 def _horizontality(found: Solutions, velocity: np.ndarray, n: int) -> np.ndarray:

@@ -21,6 +21,8 @@ __all__ = ["Found", "find_geodesics"]
 
 #: Seeds for a target in a round, in dimension up to three; twice as many for each one more.
 _SEEDS = 32
+#: The same for a lift other than the nearest, where there are many.
+_FEWEST = 64
 #: Seeds that must have led to the shortest geodesic, and their share of those for one target.
 _AGREEING, _SHARE = 4, 0.08
 _ROUNDS = 6
@@ -79,6 +81,7 @@ class _Point:
     lift: np.ndarray
     boxes: Boxes
     found: Found
+    least: np.ndarray
     rough_lengths: list[float] = field(default_factory=list)
     settled: bool = False
 
@@ -88,6 +91,7 @@ def find_geodesics(
     box: BallBox,
     start: np.ndarray,
     lifts: Sequence[np.ndarray],
+    bounds: Sequence[np.ndarray],
     *,
     every: bool = False,
     thorough: bool = False,
@@ -104,6 +108,9 @@ def find_geodesics(
     lifts : sequence of ndarray, shape (number of lifts, n)
         For each point the targets that stand for it (angles and what a period adds to them);
         none of them the start.
+    bounds : sequence of ndarray, shape (number of lifts,)
+        For each of these targets a lower bound of its distance: those beyond the shortest
+        geodesic known are passed over, unless every one is wanted. NaN where none is known.
     every : bool
         Keep longer geodesics too.
     thorough : bool
@@ -119,11 +126,11 @@ def find_geodesics(
     n = structure.dimension
     count = _SEEDS * 2 ** min(max(n - 3, 0), 3) * (4 if thorough else 1)
     points = []
-    for targets in lifts:
+    for targets, least in zip(lifts, bounds, strict=True):
         empty = np.zeros((0, n))
         nothing = Found(empty, np.zeros((0, 4, n)), np.zeros(0), np.zeros(0, int), np.zeros(0))
         boxes, rows = box.measure(targets - start)
-        points.append(_Point(targets[rows], rows, boxes, nothing))
+        points.append(_Point(targets[rows], rows, boxes, nothing, np.nan_to_num(least)[rows]))
     fans: dict[tuple[int, int, int], Fan] = {}
     for turn in range(_ROUNDS):
         todo = [k for k, point in enumerate(points) if not point.settled]
@@ -134,13 +141,21 @@ def find_geodesics(
             point = points[k]
             # first the nearest lift, then all: those farther away have a length to beat
             nearest = np.arange(len(point.targets))
+            first_lift = point.lift[point.boxes.size.argmin()]
             if turn == 0:
-                nearest = nearest[point.lift == point.lift[point.boxes.size.argmin()]]
+                nearest = nearest[point.lift == first_lift]
+            elif not every:
+                nearest = nearest[point.least <= point.found.shortest * (1 + _EQUAL)]
             longest = np.inf if every else 1.05 * point.found.shortest
+            # many lifts share the seeds
+            shared = min(count, max(_FEWEST, 2 * count // len(nearest))) if len(nearest) else 0
             for row in nearest.tolist():
                 fan = _fan(structure, box, start, point.boxes, row, turn, fans, generator)
                 own = point.boxes.take(np.array([row]))
-                seeds = nearest_seeds(fan, box, point.targets[row], own, count, longest, generator)
+                own_count = count if point.lift[row] == first_lift else shared
+                seeds = nearest_seeds(
+                    fan, box, point.targets[row], own, own_count, longest, generator
+                )
                 guesses.append(seeds)
                 owners += [k] * len(seeds)
                 which += [row] * len(seeds)
@@ -161,12 +176,18 @@ def find_geodesics(
             best = point.found.shortest
             rough = np.array(point.rough_lengths)
             point.found.agreeing = int((np.abs(rough - best) <= 1e-4 * best).sum())
-            point.settled = (
+            rivals = int((point.least < best * (1 - _EQUAL)).sum())
+            # other lifts that may have a geodesic of the same length
+            first_lift = point.lift[point.boxes.size.argmin()]
+            others = (point.least <= best * (1 + _EQUAL)) & (point.lift != first_lift)
+            # settled at once where a lower bound proves that nothing is shorter
+            proved = rivals == 0 and (turn > 0 or not others.any())
+            point.settled = (proved and not every) or (
                 turn > 0
                 and best > shortest * (1 - 1e-7)
                 and np.isfinite(best)
                 and point.found.agreeing
-                >= max(_AGREEING, _SHARE * point.found.seeds / len(point.targets))
+                >= max(_AGREEING, _SHARE * point.found.seeds / max(rivals, 1))
             )
     return [point.found for point in points]
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import casadi as ca
 import numpy as np
 
-from subriem.geodesics.abnormal_paths import AbnormalArc, abnormal_arcs
+from subriem.geodesics.abnormal_paths import AbnormalArc, AbnormalClaim, AbnormalSearch
 from subriem.geodesics.ball_box import BallBox
 from subriem.geodesics.collocation import DirectPath, collocate
+from subriem.geodesics.extremal_lifts import lift_variables
 from subriem.geodesics.first_integrals import separating_integral
 from subriem.geodesics.flow_map import flow_map
+from subriem.geodesics.lower_bound import LowerBound, lower_bound
 from subriem.geodesics.multiple_shooting import JoinedGeodesic, join
 from subriem.geodesics.search import Found, find_geodesics
 from subriem.structure import Structure
@@ -28,8 +30,16 @@ __all__ = ["Path", "Solutions", "constrained_path", "shortest_paths", "trace"]
 #: target, and of all of them where the search is to be thorough.
 _SHARE, _THOROUGH_SHARE = 0.05, 0.25
 _RTOL = 1e-14
+# Up to this relative difference of lengths a normal geodesic may be one that only comes near an
+# abnormal extremal: its end is known to about 1e-12, and its length to less.
+_APPROACHED = 1e-6
+_NODES = 21
 # How many box sizes an abnormal extremal is followed where shooting found no length.
 _REACH = 4.0
+
+
+_NOT_ASKED = AbnormalClaim("not considered", "abnormal extremals were not considered")
+_NO_BOUND = LowerBound(float("nan"), "no lower bound was looked for")
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,10 @@ class Solutions:
         Why nothing was found, where it is known.
     seeds, agreeing, minimizers : int
         See `subriem.geodesics.search.Found`.
+    abnormal : AbnormalClaim
+        Of strictly abnormal minimizers.
+    bound : LowerBound
+        Of the distance.
     """
 
     paths: list[Path]
@@ -83,6 +97,13 @@ class Solutions:
     seeds: int = 0
     agreeing: int = 0
     minimizers: int = 0
+    abnormal: AbnormalClaim = _NOT_ASKED
+    bound: LowerBound = _NO_BOUND
+
+    @property
+    def proved(self) -> bool:
+        """Whether the shortest path found is as short as the lower bound, to 1e-9."""
+        return bool(self.paths and self.length <= self.bound.value * (1 + 1e-9))
 
     @property
     def length(self) -> float:
@@ -125,7 +146,9 @@ def shortest_paths(
     for k, targets in enumerate(lifts):
         if (targets == start).all(axis=1).any():
             still = Path(0.0, "shooting", start, np.zeros(len(start)))
-            solutions[k] = Solutions([still], "same point", minimizers=1)
+            solutions[k] = Solutions(
+                [still], "same point", minimizers=1, bound=LowerBound(0.0, "the same point")
+            )
             continue
         apart = None
         if not box.filled:
@@ -134,12 +157,19 @@ def shortest_paths(
             searched.append(k)
         else:
             note = f"first integral {apart[0]}: {apart[1]:.10g} at the start, {apart[2]:.10g} there"
-            solutions[k] = Solutions([], "unreachable", note)
+            bound = LowerBound(float("inf"), f"the {note.split(':')[0]} differs")
+            solutions[k] = Solutions([], "unreachable", note, bound=bound)
+    # for each lift by itself
+    bounds = {
+        k: np.array([lower_bound(structure, row[None]).value for row in lifts[k] - start])
+        for k in searched
+    }
     found = find_geodesics(
         structure,
         box,
         start,
         [lifts[k] for k in searched],
+        [bounds[k] for k in searched],
         every=every,
         thorough=thorough,
         seed=seed,
@@ -149,21 +179,39 @@ def shortest_paths(
         lifts[k] for k, geodesics in zip(searched, found, strict=True) if not len(geodesics.length)
     ]
     lengths += [_REACH * float(box.measure(targets - start)[0].size.min()) for targets in missed]
-    arcs = abnormal_arcs(structure, start, max(lengths)) if lengths and box.filled else []
+    if not searched:
+        return [solution for solution in solutions if solution is not None]
+    search = AbnormalSearch(structure, box, start, max(lengths))
     for k, geodesics in zip(searched, found, strict=True):
-        solutions[k] = _completed(structure, box, start, lifts[k], geodesics, thorough, seed, arcs)
+        bound = lower_bound(structure, lifts[k] - start)
+        done = _completed(structure, box, start, lifts[k], geodesics, thorough, seed, search, bound)
+        solutions[k] = replace(done, abnormal=search.for_end(lifts[k][0]))
     return [solution for solution in solutions if solution is not None]
 
 
-def _abnormal_path(arcs: Sequence[AbnormalArc], targets: np.ndarray) -> Path | None:
+def _abnormal_path(search: AbnormalSearch, targets: np.ndarray, longest: float) -> Path | None:
     """The shortest way along an abnormal extremal, if one leads there."""
-    met = [
-        Path(time, "abnormal", target, None, arc)
-        for arc in arcs
-        for target in targets
-        if (time := arc.meets(target)) is not None
-    ]
-    return min(met, key=lambda path: path.length, default=None)
+    met = search.meeting(targets, longest)
+    if not met:
+        return None
+    end = met[0].at(np.array([met[0].end]))[0][0]
+    target = targets[np.abs(targets - end).max(axis=1).argmin()]
+    return Path(met[0].end, "abnormal", target, None, met[0])
+
+
+def _strictly_abnormal(structure: Structure, start: np.ndarray, line: Path) -> bool:
+    """Whether no normal extremal runs along an abnormal one."""
+    arc = line.pieces
+    assert isinstance(arc, AbnormalArc)
+    times = line.length * (1 - np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)) / 2
+
+    def control(time: float) -> np.ndarray:
+        at = np.array([time])
+        (frame,), (rate,) = structure.frame_at(arc.at(at)[0]), arc.velocity(at)
+        return np.asarray(np.linalg.lstsq(frame, rate, rcond=None)[0])
+
+    lifts = lift_variables(structure, start, arc.at(times)[0], control, times)
+    return bool(lifts["strictly_abnormal"][1])
 
 
 def _completed(
@@ -174,7 +222,8 @@ def _completed(
     found: Found,
     thorough: bool,
     seed: int,
-    arcs: Sequence[AbnormalArc],
+    search: AbnormalSearch,
+    bound: LowerBound,
 ) -> Solutions:
     """Shooting's geodesics, an abnormal extremal, the direct method's where these leave doubt."""
     paths = [
@@ -190,13 +239,24 @@ def _completed(
         found.seeds,
         found.agreeing,
         found.minimizers if paths else 0,
+        bound=bound,
     )
-    line = _abnormal_path(arcs, targets)
-    # one of the same length is the same curve, which is normal as well
-    if line is not None and (not paths or line.length < paths[0].length * (1 - 1e-9)):
-        return replace(
-            known, paths=[line, *paths], status="shortest found", agreeing=0, minimizers=1
-        )
+    if known.proved:
+        return known
+    longest = paths[0].length * (1 + _APPROACHED) if paths else np.inf
+    line = _abnormal_path(search, targets, longest)
+    if line is not None:
+        if not paths or line.length < paths[0].length * (1 - 1e-9):
+            return replace(
+                known, paths=[line, *paths], status="shortest found", agreeing=0, minimizers=1
+            )
+        # one of about the same length is the same curve, which is normal as well; or what normal
+        # geodesics whose covectors grow without bound come ever nearer to
+        if _strictly_abnormal(structure, start, line):
+            rest = [path for path in paths if path.length > line.length * (1 + _APPROACHED)]
+            return replace(
+                known, paths=[line, *rest], status="shortest found", agreeing=0, minimizers=1
+            )
     least = _THOROUGH_SHARE * found.seeds if thorough else _SHARE * found.seeds / len(targets)
     if paths and found.agreeing >= least:
         return known
@@ -214,7 +274,7 @@ def _completed(
     if paths and paths[0].length <= direct.length * (1 + 1e-7):
         return known
     status = "direct" if direct.method == "direct" else "shortest found"
-    return Solutions([direct, *paths], status, "", found.seeds, 0, 1)
+    return Solutions([direct, *paths], status, "", found.seeds, 0, 1, bound=bound)
 
 
 def _second_opinion(
@@ -269,9 +329,11 @@ def constrained_path(
             return replace(free, paths=[free.paths[k], *others])
     found = collocate(structure, start, targets[:3], inequalities=inequalities, seed=seed)
     if found is None:
-        return Solutions([], "not found", "no path that keeps clear was found", free.seeds)
+        note = "no path that keeps clear was found"
+        return Solutions([], "not found", note, free.seeds, bound=free.bound)
     target = targets[np.abs(targets - found.nodes[-1]).max(axis=1).argmin()]
-    return Solutions([Path(found.length, "direct", target, None, found)], "direct", "", free.seeds)
+    path = Path(found.length, "direct", target, None, found)
+    return Solutions([path], "direct", "", free.seeds, bound=free.bound)
 
 
 def trace(

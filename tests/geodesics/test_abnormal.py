@@ -18,6 +18,16 @@ CASES = {
     ).items()
     if isinstance(case, dict)
 }
+#: Growth (3, 6, 7); <dz, [f_k, [f_i, f_j]]> has the kernel f3.
+TRIPLE = sr.Structure.define(
+    "triple",
+    "a b c ab ca bc z",
+    lambda q: [
+        (1, 0, 0, 0, 0, 0, 0),
+        (0, 1, 0, q.a, 0, 0, 0),
+        (0, 0, 1, 0, -q.a, q.b, q.a * q.b),
+    ],
+)
 RANK_TWO = [name for name, case in CASES.items() if len(case["frame"]) == 2]
 
 
@@ -108,6 +118,35 @@ def test_contact_structures_have_none_but_constants():
     assert free.normal  # a circle
 
 
+def test_contact_structures_of_any_rank_have_none_that_satisfies_goh():
+    found = abnormal(sr.models.heisenberg(2), [0] * 5)
+    assert found.status == "none"
+    assert int(found.annihilator_dimension) == 0
+
+
+def test_three_fields_with_a_kernel_of_dimension_one():
+    """The line along f3, as the lifts of that control say as well."""
+    line = abnormal(TRIPLE, [0.3, 0, 0, 0, 0, 0, 0], 1.5)
+    judged = extremal_lifts(TRIPLE, [0.3, 0, 0, 0, 0, 0, 0], [0, 0, 1], 1.5)
+    assert line.status == "found"
+    np.testing.assert_allclose(line.control, [[0, 0, 1]] * 41, atol=1e-10)
+    np.testing.assert_allclose(line.state[-1], [0.3, 0, 1.5, 0, -0.45, 0, 0], atol=1e-10)
+    assert int(judged.corank) >= 1
+    assert float(line.annihilation.max()) < 1e-10
+    back = abnormal(TRIPLE, [0] * 7, control=[0, 0, -2])
+    np.testing.assert_allclose(back.control[-1], [0, 0, -1], atol=1e-12)
+
+
+def test_a_control_chooses_among_covectors():
+    """Through each point of the Cartan group an abnormal line in every direction."""
+    cartan, angle = sr.models.cartan(), 0.7
+    c, s = math.cos(angle), math.sin(angle)
+    line = abnormal(cartan, [0] * 5, 2.0, control=[c, s])
+    exact = [2 * c, 2 * s, 2 * c * s, 8 * c * c * s / 6, 8 * c * s * s / 3]
+    np.testing.assert_allclose(line.state[-1], exact, atol=1e-11)
+    assert not line.strictly_abnormal
+
+
 def test_strictness_depends_on_the_metric_and_abnormality_does_not():
     flat, bent = sr.models.martinet(), sr.models.martinet(perturbation=0.7)
     lines = [abnormal(structure, [0, -1, 2], 0.5) for structure in (flat, bent)]
@@ -143,7 +182,11 @@ def test_arguments_that_cannot_be_right_are_refused():
     with pytest.raises(InputError, match="annihilates D"):
         abnormal(cartan, [0] * 5, covector=[1, 0, 0, 0, 0])
     with pytest.raises(InputError, match="two fields"):
-        abnormal(sr.models.heisenberg(2), [0] * 5)
+        abnormal(sr.Structure.define("line", "x", lambda q: [(1,)]), [0])
+    with pytest.raises(InputError, match="expected 3 numbers"):
+        abnormal(TRIPLE, [0] * 7, control=[0, 1])
+    with pytest.raises(InputError, match="no abnormal extremal starts"):
+        abnormal(sr.models.trailers(2), [0] * 5, control=[1, 1])
     with pytest.raises(InputError, match="expected 2 finite numbers"):
         extremal_lifts(cartan, [0] * 5, [1, 2, 3])
     with pytest.raises(InputError, match="leaves the chart"):

@@ -90,6 +90,62 @@ def test_the_numbers_of_minimizers_are_found():
     np.testing.assert_array_equal(found.minimizers, expected)
 
 
+def test_both_ways_of_turning_half_around_are_found():
+    found = distance(UNICYCLE, [0, 0, 0], [0, 0, math.pi])
+    assert float(found) == pytest.approx(math.pi, rel=1e-12)
+    assert int(found.minimizers) == 2
+    assert float(found.lower_bound) == pytest.approx(math.pi, rel=1e-9)
+
+
+#: Structures with how far random points are.
+SYMMETRIC = [(sr.models.so3(), 1.0), (sr.models.martinet(), 1.0), (UNICYCLE, 1.0)]
+
+
+@pytest.mark.parametrize(("structure", "size"), SYMMETRIC, ids=lambda value: str(value)[:20])
+def test_distances_are_symmetric_and_satisfy_the_triangle_inequality(structure, size):
+    a, b, c = size * structure.sample(3, np.random.default_rng(4))
+    ab, bc, ac = (float(distance(structure, *pair)) for pair in ((a, b), (b, c), (a, c)))
+    assert float(distance(structure, b, a)) == pytest.approx(ab, rel=1e-8)
+    assert ac <= (ab + bc) * (1 + 1e-9)
+    assert ab <= (ac + bc) * (1 + 1e-9)
+    assert bc <= (ab + ac) * (1 + 1e-9)
+
+
+def engel_product(a, b):
+    """The group law of Engel for which the frame is left-invariant."""
+    x, y, z, w = a
+    return np.array(
+        [x + b[0], y + b[1], z + b[2] + x * b[1], w + b[3] + x * b[2] + x * x * b[1] / 2]
+    )
+
+
+def test_left_translations_of_engel_keep_distances():
+    a, b, c = np.random.default_rng(1).uniform(-1, 1, (3, 4))
+    engel = sr.models.engel()
+    here = float(distance(engel, a, b))
+    there = float(distance(engel, engel_product(c, a), engel_product(c, b)))
+    assert there == pytest.approx(here, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_dilations_of_cartan_multiply_distances():
+    cartan, q = sr.models.cartan(), np.array([0.3, 0.8, -0.2, 0.1, 0.15])
+    ratio = np.array([0.1, 1.0])
+    dilated = q * ratio[:, None] ** np.array([1, 1, 2, 3, 3])
+    found = distance(cartan, np.zeros(5), dilated) / ratio
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-8)
+
+
+def test_so3_and_the_hopf_distribution_have_the_same_distances():
+    """A Gibbs vector g is the quaternion (1, g) / |(1, g)|, which covers the rotation twice."""
+    g = np.array([0.4, -0.7, 0.5])
+    quaternion = np.array([1.0, *g]) / math.sqrt(1 + g @ g)
+    ends = np.array([quaternion, -quaternion])
+    found = distance(sr.models.hopf(), [1, 0, 0, 0], ends)
+    expected = float(distance(sr.models.so3(), [0, 0, 0], g))
+    assert float(found.min()) == pytest.approx(expected, rel=1e-9)
+
+
 def test_dilations_of_heisenberg_multiply_distances():
     q = np.array([0.7, -0.4, 0.9])
     ratio = 10.0 ** np.arange(-6, 4)
