@@ -72,7 +72,14 @@ def task(architecture: str, kind: Kind, seed: int, variant: str | None) -> xr.Da
     outputs = sr.OutputMap(network, images[train])
     # Where kinks are crossed, a stiff integrator asked for more takes thousands of small steps.
     rtol = 1e-1 if (activation, kind) == ("relu", "gradient") else 1e-2
+    laws = sr.balancedness(outputs)
+    before = laws(outputs.parameters)
     orbit = sr.flow(outputs, sr.SquaredLoss(labels), kind, rtol=rtol, keep=KEEP)
+    drift = np.abs(laws(orbit.final_parameters.values) - before).max() if len(laws) else np.nan
+    orbit["laws"] = ((), len(laws))
+    orbit["laws"].attrs = {"long_name": "verified conservation laws of all gradients", "units": "1"}
+    orbit["law_drift"] = ((), drift)
+    orbit["law_drift"].attrs = {"long_name": "largest change of a conservation law", "units": "1"}
     outputs.load(orbit.final_parameters)
     if len(test):
         with torch.no_grad():

@@ -6,6 +6,7 @@ from . import models as models
 from . import results as results
 from . import study as study
 from . import testing as testing
+from .brackets.balancedness import balancedness as balancedness
 from .brackets.conservation import ConservationLaws as ConservationLaws
 from .brackets.conservation import conservation_laws as conservation_laws
 from .brackets.exact import certified_flag as certified_flag

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_wavefronts", "plot_wavefront"]
 
-_BEFORE, _PAST = "#0072B2", "#E69F00"
+_BEFORE, _PAST, _CUT = "#0072B2", "#E69F00", "#D55E00"
 
 
 def plot_wavefront(front: xr.Dataset, axes: Any = None) -> Axes:
-    """Draw a wave front of `subriem.wavefront` as a surface.
+    """Draw a wave front of `wavefront`, or a sphere of `sphere`, as a surface.
 
-    Blue, see-through: no conjugate point was seen before the end; the sphere is part of it, up to
-    cut points.
-    Orange: past a conjugate point, surely not on the sphere.
+    Blue, see-through: no conjugate point was seen before the end; of a sphere, the part whose
+    geodesics are shortest, as far as was found. Orange: surely not on the sphere. Red dots: the
+    cut points on a sphere.
 
     Parameters
     ----------
@@ -54,18 +54,26 @@ def plot_wavefront(front: xr.Dataset, axes: Any = None) -> Axes:
         figure = pyplot.figure(figsize=(4.6, 4.6), layout="constrained")
         axes = figure.add_subplot(projection="3d")
     state = front["state"].transpose("direction", "vertical", "coordinate").values
-    past = front["past_conjugate"].transpose("direction", "vertical").values
+    if "minimizing" in front:
+        past = ~front["minimizing"].transpose("direction", "vertical").values.astype(bool)
+    else:
+        past = front["past_conjugate"].transpose("direction", "vertical").values.astype(bool)
     # once around: the last direction meets the first
     closed = np.concatenate([state, state[:1]])
     marked = np.concatenate([past, past[:1]])
     from matplotlib.colors import to_rgba
 
     corners = marked[:-1, :-1] | marked[1:, :-1] | marked[:-1, 1:] | marked[1:, 1:]
-    colours = np.where(corners[..., None], to_rgba(_PAST, 0.6), to_rgba(_BEFORE, 0.45))
+    colours = np.where(corners[..., None], to_rgba(_PAST, 0.35), to_rgba(_BEFORE, 0.16))
     x, y, z = np.moveaxis(closed, -1, 0)
     axes.plot_surface(
         x, y, z, facecolors=colours, rstride=1, cstride=1, linewidth=0.0, antialiased=False
     )
+    if "cut_state" in front:
+        # in front of the surface, which would hide them
+        axes.computed_zorder = False
+        points = front["cut_state"].transpose("coordinate", "cut").values
+        axes.scatter(*points, s=16, color=_CUT, zorder=10, depthshade=False, label="cut points")
     names = [str(name) for name in front["coordinate"].values]
     axes.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
     axes.locator_params(nbins=4)

@@ -42,6 +42,17 @@ def test_the_heisenberg_front_is_past_conjugate_points_beyond_two_pi(result):
     np.testing.assert_array_equal(past.any(axis=0)[clear], (vertical > 2 * math.pi)[clear])
 
 
+def test_the_cut_points_of_the_heisenberg_sphere_lie_on_the_axis(result):
+    dataset, _ = result
+    (front,) = (f for point, f in finished_orbits(dataset) if point["system"] == "heisenberg")
+    states = front["cut_state"].transpose("cut", "coordinate").values
+    states = states[np.isfinite(states).all(axis=1)]
+    # a full circle of circumference 1 encloses 1 / (4 pi)
+    assert len(states) == 24  # twelve directions, up and down
+    np.testing.assert_allclose(states[:, :2], 0, atol=1e-8)
+    np.testing.assert_allclose(np.abs(states[:, 2]), 1 / (4 * math.pi), rtol=1e-8)
+
+
 def test_the_study_leaves_a_picture(result):
     _, out = result
     assert out.with_suffix(".png").stat().st_size > 10_000
