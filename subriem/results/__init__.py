@@ -2,6 +2,9 @@
 
 from subriem.results.flag_maps import draw_flag_maps as draw_flag_maps
 from subriem.results.flag_maps import plot_flag_map as plot_flag_map
+from subriem.results.law_drift import draw_law_drift as draw_law_drift
+from subriem.results.law_drift import plot_law_counts as plot_law_counts
+from subriem.results.law_drift import plot_law_drift as plot_law_drift
 from subriem.results.netcdf import open_results as open_results
 from subriem.results.netcdf import save as save
 from subriem.results.orbits import draw_orbits as draw_orbits
