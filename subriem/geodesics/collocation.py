@@ -3,25 +3,30 @@
 The energy 1/2 int u' G u dt over [0, 1] is minimized over piecewise polynomials that satisfy
 q' = F u at the Legendre-Gauss points of each interval; a minimizer has constant speed, hence
 least length. Inequalities (obstacles, bounds, the chart) hold at the collocation points and the
-ends of the intervals. Source: L. Biegler, *Nonlinear Programming* (2010), chapter 10.
+ends of the intervals, which are halved where a solution breaks them in between. What the mesh
+leaves of the endpoint error is removed by a change of the controls of least norm. Source:
+L. Biegler, *Nonlinear Programming* (2010), chapter 10.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import casadi as ca
 import numpy as np
 
+from subriem.geodesics.endpoint_map import RungeKuttaSteps
 from subriem.structure import Structure
 
 __all__ = ["DirectPath", "collocate"]
 
 _DEGREE = 4
-#: Intervals of the mesh on which starts compete, and of the one for the best of them.
-_COARSE, _FINE = 16, 64
+#: Intervals of the mesh on which starts compete, and of those for the best of them.
+_COARSE, _FINE = 16, (64, 128, 256)
+#: Newton steps for the end, and the error that must be left, relative to the displacement.
+_NEWTON, _EXACT = 6, 1e-9
 #: Share of an inequality's range by which it may fail between the points of the mesh.
 _VIOLATION = 1e-3
 _OPTIONS: Any = {
@@ -32,6 +37,12 @@ _OPTIONS: Any = {
     "ipopt.tol": 1e-10,
     "ipopt.constr_viol_tol": 1e-12,
     "error_on_fail": False,
+}
+#: Besides, on finer meshes: the barrier does not drive away from a guess that is nearly solved.
+_NEARLY: Any = {
+    "ipopt.mu_init": 1e-3,
+    "ipopt.slack_bound_push": 1e-5,
+    "ipopt.slack_bound_frac": 1e-5,
 }
 
 
@@ -52,7 +63,8 @@ class DirectPath:
         Multipliers of the conditions that join the intervals: where no inequality is active, the
         covectors at the nodes.
     endpoint_error : float
-        Distance in coordinates, at the end, from the solution of q' = F u for its controls.
+        Distance in coordinates, at the end, from the solution of q' = F u for its controls; NaN
+        where it was not integrated.
     starts, feasible : int
         How many initial guesses were tried, and how many led to a solution.
     """
@@ -138,13 +150,18 @@ def collocate(
             if found is not None:
                 candidates.append((*found, end))
     candidates.sort(key=lambda candidate: candidate[0])
-    fine = _Program(structure, _FINE, inequalities)
+    finer: list[_Program] = []
     for _, variables, multipliers, end in candidates[:3]:
-        rough = coarse.path(variables, multipliers, end, tried, len(candidates))
-        found = fine.solve(start, end, fine.refined(rough))
-        if found is not None:
-            path = fine.path(found[1], found[2], end, tried, len(candidates))
-            if fine.keeps_clear(path):
+        rough = coarse.path(variables, multipliers, tried, len(candidates))
+        for k, count in enumerate(_FINE):
+            if k == len(finer):
+                finer.append(_Program(structure, count, inequalities, _NEARLY))
+            found = finer[k].solve(start, end, finer[k].refined(rough))
+            if found is None:
+                break
+            rough = finer[k].path(found[1], found[2], tried, len(candidates))
+            path = _corrected(structure, rough, end)
+            if finer[k].keeps_clear(path):
                 return path
     return None
 
@@ -168,11 +185,74 @@ def _bent(
     return curve
 
 
+def _corrected(structure: Structure, path: DirectPath, end: np.ndarray) -> DirectPath:
+    """The path whose controls lead to the end, and whose states are where they lead.
+
+    Newton's method, each step of least norm in L2; only the error is new where it does not get
+    there.
+    """
+    count, degree, m = path.controls.shape
+    start = path.nodes[0]
+    n, points = len(start), _gauss_points()
+    # steps end at the Gauss points and at the nodes
+    cuts = np.diff(np.concatenate([[0.0], points, [1.0]]))
+    through = RungeKuttaSteps(structure, np.tile(cuts, count) / count)
+    local = through.times[: degree + 1] * count
+    basis = _lagrange(points, local.ravel()).reshape(degree + 1, 12, degree)
+    roots = np.sqrt(_gauss_weights() / count)[:, None]
+    best, reached, least = path.controls, np.empty(0), np.inf
+    trial, first = best, np.inf
+    for number in range(_NEWTON + 1):
+        stages = np.einsum("jsk,ikm->ijsm", basis, trial).reshape(-1, 12, m)
+        states = through.states(start, stages)
+        missed = states[-1] - end
+        error = float(np.linalg.norm(missed))
+        first = error if number == 0 else first
+        if not error < least:
+            break
+        best, reached, least = trial, states, error
+        by_state, by_control = through.slopes(states, stages)
+        carried = np.eye(n)
+        for k in reversed(range(len(by_state))):
+            by_control[k] = np.einsum("ab,bsm->asm", carried, by_control[k])
+            carried = carried @ by_state[k]
+        driven = by_control.reshape(count, degree + 1, n, 12, m)
+        derivative = np.einsum("ijnsm,jsk->nikm", driven, basis) / roots
+        step = np.linalg.lstsq(derivative.reshape(n, -1), missed, rcond=1e-12)[0]
+        trial = trial - step.reshape(trial.shape) / roots
+    if not least <= _EXACT * np.abs(end - start).max():
+        return replace(path, endpoint_error=first)
+    by_interval = reached[1:].reshape(count, degree + 1, n)
+    states = by_interval[:, :degree]
+    return replace(
+        path,
+        nodes=np.concatenate([start[None], by_interval[:, degree]]),
+        states=states,
+        controls=best,
+        length=_length(structure, states, best),
+        endpoint_error=least,
+    )
+
+
+def _length(structure: Structure, states: np.ndarray, controls: np.ndarray) -> float:
+    """By Gauss quadrature, of states and controls at the Gauss points."""
+    count, degree, m = controls.shape
+    metric = np.broadcast_to(
+        structure.metric_at(states.reshape(count * degree, -1)), (count * degree, m, m)
+    ).reshape(count, degree, m, m)
+    speed = np.sqrt(np.einsum("kda,kdab,kdb->kd", controls, metric, controls))
+    return float((speed @ _gauss_weights()).sum() / count)
+
+
 class _Program:
     """The nonlinear program on a mesh, compiled once for all ends and guesses."""
 
     def __init__(
-        self, structure: Structure, count: int, inequalities: Callable[[ca.SX], ca.SX] | None
+        self,
+        structure: Structure,
+        count: int,
+        inequalities: Callable[[ca.SX], ca.SX] | None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.structure, self.count = structure, count
         n, m, d = structure.dimension, structure.rank, _DEGREE
@@ -185,7 +265,6 @@ class _Program:
         signs = structure.margins
         if inequalities is not None:
             signs = ca.vertcat(signs, inequalities(q))
-        self.field = structure.function(structure.frame)
         self.signs = structure.function(signs)
         dynamics = ca.Function(
             "dynamics",
@@ -231,7 +310,7 @@ class _Program:
             "f": ca.sum2(energies),
             "g": total,
         }
-        self.solver = ca.nlpsol("direct", "ipopt", problem, _OPTIONS)
+        self.solver = ca.nlpsol("direct", "ipopt", problem, {**_OPTIONS, **(options or {})})
         self.upper = np.zeros(int(total.shape[0]))
         self.upper[equal:] = np.inf
 
@@ -279,46 +358,17 @@ class _Program:
         return np.concatenate([nodes.ravel(), states.ravel(), controls.ravel()])
 
     def path(
-        self,
-        variables: np.ndarray,
-        covectors: np.ndarray,
-        end: np.ndarray,
-        starts: int,
-        solved: int,
+        self, variables: np.ndarray, covectors: np.ndarray, starts: int, solved: int
     ) -> DirectPath:
-        """The path of a solution, checked by an integration of its controls."""
+        """The path of a solution, its endpoint error left open."""
         n, m, count = self.structure.dimension, self.structure.rank, self.count
         edges = np.cumsum([n * (count + 1), n * _DEGREE * count])
         nodes, states, controls = np.split(variables, edges)
         states = states.reshape(count, _DEGREE, n)
         controls = controls.reshape(count, _DEGREE, m)
-        metric = np.broadcast_to(
-            self.structure.metric_at(states.reshape(-1, n)), (count * _DEGREE, m, m)
-        ).reshape(count, _DEGREE, m, m)
-        speed = np.sqrt(np.einsum("kda,kdab,kdb->kd", controls, metric, controls))
-        length = float((speed @ _gauss_weights()).sum() / count)
+        length = _length(self.structure, states, controls)
         nodes = nodes.reshape(count + 1, n)
-        error = float(np.linalg.norm(self._integrated(nodes[0], controls) - end))
-        return DirectPath(nodes, states, controls, length, covectors, error, starts, solved)
-
-    def _integrated(self, start: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """End of q' = F u from the start, by Runge-Kutta steps that leave no error to speak of."""
-        steps, points, q = 16, _gauss_points(), start
-        stages = _lagrange(points, np.linspace(0, 1, 2 * steps + 1))
-        h = 1.0 / (self.count * steps)
-
-        def velocity(at: np.ndarray, control: np.ndarray) -> np.ndarray:
-            return np.asarray(self.field(at, self.structure.parameter_values)) @ control
-
-        for own in controls:
-            u = stages @ own
-            for k in range(steps):
-                first = velocity(q, u[2 * k])
-                second = velocity(q + h / 2 * first, u[2 * k + 1])
-                third = velocity(q + h / 2 * second, u[2 * k + 1])
-                fourth = velocity(q + h * third, u[2 * k + 2])
-                q = q + h / 6 * (first + 2 * second + 2 * third + fourth)
-        return q
+        return DirectPath(nodes, states, controls, length, covectors, np.nan, starts, solved)
 
     def _gauss_times(self) -> np.ndarray:
         return ((np.arange(self.count)[:, None] + _gauss_points()) / self.count).ravel()

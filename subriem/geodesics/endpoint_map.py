@@ -17,7 +17,7 @@ from scipy.integrate import DOP853, solve_ivp
 
 from subriem.structure import Structure
 
-__all__ = ["EndpointMap", "Reached", "sinusoids"]
+__all__ = ["EndpointMap", "Reached", "RungeKuttaSteps", "sinusoids"]
 
 #: Relative tolerance of the adaptive steps; the absolute one is this of the states' size.
 _RTOL = 1e-13
@@ -71,6 +71,100 @@ class Reached:
         return np.asarray(self.states[-1])
 
 
+class RungeKuttaSteps:
+    """Steps of order 8 through q' = F u for controls given at the stages of each step.
+
+    Parameters
+    ----------
+    structure : Structure
+        Without a drift.
+    durations : ndarray, shape (N,)
+        Of the steps.
+
+    Attributes
+    ----------
+    times : ndarray, shape (N, 12)
+        Of the stages, the first step beginning at 0.
+
+    Examples
+    --------
+    >>> line = Structure.define("line", "x", lambda q: [(1,)])
+    >>> steps = RungeKuttaSteps(line, np.array([0.25, 0.75]))
+    >>> steps.states(np.array([2.0]), steps.times[:, :, None] ** 3).round(12)
+    array([[2.        ],
+           [2.00097656],
+           [2.25      ]])
+    """
+
+    def __init__(self, structure: Structure, durations: np.ndarray) -> None:
+        self._values = np.repeat(structure.parameter_values[:, None], len(durations), axis=1)
+        self._durations = durations
+        self.times = (np.cumsum(durations) - durations)[:, None] + durations[:, None] * DOP853.C
+        values = structure.parameter_symbols
+        frame = ca.Function("frame", [structure.state, values], [structure.frame])
+        q, h = ca.SX.sym("q", structure.dimension), ca.SX.sym("h")
+        u = ca.SX.sym("u", structure.rank, 12)
+        stages: list[ca.SX] = []
+        for k in range(12):
+            at = q
+            for weight, stage in zip(DOP853.A[k], stages, strict=False):
+                if weight:
+                    at = at + weight * h * stage
+            stages.append(frame(at, values) @ u[:, k])
+        moved = sum((weight * stage for weight, stage in zip(DOP853.B, stages, strict=True)), q * 0)
+        after = q + h * moved
+        inputs = [q, u, h, values]
+        step = ca.Function("step", inputs, [after], {"cse": True})
+        by_state, by_control = (ca.densify(ca.jacobian(after, one)) for one in (q, u))
+        slopes = ca.Function("slopes", inputs, [by_state, by_control], {"cse": True})
+        self._accumulated = step.mapaccum(len(durations))
+        self._slopes = slopes.map(len(durations))
+
+    def states(self, start: np.ndarray, controls: np.ndarray) -> np.ndarray:
+        """The start and the states after each step.
+
+        Parameters
+        ----------
+        start : ndarray, shape (n,)
+        controls : ndarray, shape (N, 12, m)
+            At `times`.
+
+        Returns
+        -------
+        ndarray, shape (N + 1, n)
+        """
+        found = self._accumulated(start, _columns(controls), self._durations, self._values)
+        return np.concatenate([start[None], found.full().T])
+
+    def slopes(self, states: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of each step by the state that it begins at and by its controls.
+
+        Parameters
+        ----------
+        states : ndarray, shape (N + 1, n)
+        controls : ndarray, shape (N, 12, m)
+
+        Returns
+        -------
+        by_state : ndarray, shape (N, n, n)
+        by_control : ndarray, shape (N, n, 12, m)
+        """
+        count, _, m = controls.shape
+        n = states.shape[1]
+        by_state, by_control = self._slopes(
+            states[:-1].T, _columns(controls), self._durations, self._values
+        )
+        return (
+            by_state.full().reshape(n, count, n).swapaxes(0, 1),
+            by_control.full().reshape(n, count, 12, m).swapaxes(0, 1),
+        )
+
+
+def _columns(controls: np.ndarray) -> np.ndarray:
+    """Controls at all stages side by side, shape (m, 12 N)."""
+    return controls.reshape(-1, controls.shape[2]).T
+
+
 class EndpointMap:
     """Coefficients of sinusoidal controls to the end of the path that they drive.
 
@@ -102,49 +196,24 @@ class EndpointMap:
         self, structure: Structure, modes: int | None = None, ends: np.ndarray | None = None
     ) -> None:
         self.structure = structure
-        n, m = structure.dimension, structure.rank
         self.modes = modes = self.default_modes(structure) if modes is None else modes
         self.steps = 16 + 6 * modes
         self._margins = structure.function(structure.margins)
         self._least = 0.0 if ends is None else _CLEARANCE * self.margins(ends).min(axis=0)
-        values = structure.parameter_symbols
-        self._frame = ca.Function("frame", [structure.state, values], [structure.frame])
-        q, u = ca.SX.sym("q", n), ca.SX.sym("u", m, 12)
-        after = self._step(q, u, values)
-        inputs = [q, u, values]
-        step = ca.Function("step", inputs, [after], {"cse": True})
-        slopes = ca.Function(
-            "slopes",
-            inputs,
-            [ca.densify(ca.jacobian(after, q)), ca.densify(ca.jacobian(after, u))],
-            {"cse": True},
-        )
-        self._accumulated = step.mapaccum(self.steps)
-        self._slopes = slopes.map(self.steps)
-        times = (np.arange(self.steps)[:, None] + DOP853.C) / self.steps
-        self._basis = sinusoids(times.ravel(), modes).reshape(self.steps, 12, modes)
+        self._frame = structure.function(structure.frame)
+        self._through = RungeKuttaSteps(structure, np.full(self.steps, 1.0 / self.steps))
+        self._basis = sinusoids(self._through.times.ravel(), modes).reshape(self.steps, 12, modes)
 
     @staticmethod
     def default_modes(structure: Structure) -> int:
         """The number of basis functions where none is given."""
         return max(5, int(np.ceil(2.5 * structure.dimension / structure.rank)) // 2 * 2 + 1)
 
-    def _step(self, q: ca.SX, u: ca.SX, values: ca.SX) -> ca.SX:
-        stages: list[ca.SX] = []
-        for k in range(12):
-            at = q
-            for weight, stage in zip(DOP853.A[k], stages, strict=False):
-                if weight:
-                    at = at + (weight / self.steps) * stage
-            stages.append(self._frame(at, values) @ u[:, k])
-        moved = sum((weight * stage for weight, stage in zip(DOP853.B, stages, strict=True)), q * 0)
-        return q + moved / self.steps
-
     def margins(self, states: np.ndarray) -> np.ndarray:
         """What is positive inside the chart, shape (T, d)."""
         count = len(states)
         values = np.repeat(self.structure.parameter_values[:, None], count, axis=1)
-        return np.asarray(self._margins(states.T, values)).T.reshape(count, -1)
+        return np.asarray(self._margins(states.T, values).full().T.reshape(count, -1))
 
     def keeps_inside(self, states: np.ndarray) -> bool:
         """Whether states are finite and clear of the edge of the chart."""
@@ -162,10 +231,7 @@ class EndpointMap:
         -------
         ndarray, shape (N + 1, n)
         """
-        controls = np.einsum("sjk,mk->msj", self._basis, coefficients)
-        controls = controls.reshape(len(coefficients), -1)
-        found = self._accumulated(start, controls, self._values())
-        return np.concatenate([start[None], np.asarray(found).T])
+        return self._through.states(start, self._controls(coefficients))
 
     def reach(self, start: np.ndarray, coefficients: np.ndarray) -> Reached:
         """States, and the derivative of the last.
@@ -179,15 +245,12 @@ class EndpointMap:
         -------
         Reached
         """
-        n, m = self.structure.dimension, self.structure.rank
-        states = self.states(start, coefficients)
-        controls = np.einsum("sjk,mk->msj", self._basis, coefficients).reshape(m, -1)
-        by_state, by_control = self._slopes(states[:-1].T, controls, self._values())
-        by_state = np.asarray(by_state).reshape(n, self.steps, n).swapaxes(0, 1)
-        by_control = np.asarray(by_control).reshape(n, self.steps, 12, m).swapaxes(0, 1)
+        controls = self._controls(coefficients)
+        states = self._through.states(start, controls)
+        by_state, by_control = self._through.slopes(states, controls)
         driven = np.einsum("snjm,sjk->snmk", by_control, self._basis)
-        derivative = np.zeros((n, m * self.modes))
-        for carried, added in zip(by_state, driven.reshape(self.steps, n, -1), strict=True):
+        derivative = np.zeros((len(start), coefficients.size))
+        for carried, added in zip(by_state, driven.reshape(*by_state.shape[:2], -1), strict=True):
             derivative = carried @ derivative + added
         return Reached(states, derivative)
 
@@ -212,7 +275,7 @@ class EndpointMap:
 
         def velocity(time: float, state: np.ndarray) -> np.ndarray:
             control = coefficients @ sinusoids(np.array([time]), self.modes)[0]
-            return np.asarray(self._frame(state, values)) @ control
+            return np.asarray(self._frame(state, values).full() @ control)
 
         def edge(_: float, state: np.ndarray) -> float:
             return float(self.margins(state[None]).min())
@@ -235,5 +298,6 @@ class EndpointMap:
         states = found.y.T if found.status == 0 else np.full((len(asked), len(start)), np.nan)
         return states[0] if times is None else states
 
-    def _values(self) -> np.ndarray:
-        return np.repeat(self.structure.parameter_values[:, None], self.steps, axis=1)
+    def _controls(self, coefficients: np.ndarray) -> np.ndarray:
+        """At the stages, shape (N, 12, m)."""
+        return np.einsum("sjk,mk->sjm", self._basis, coefficients)

@@ -431,6 +431,8 @@ def _polished(
         if not np.linalg.norm(residual) < least:
             break
         best, least = trial, float(np.linalg.norm(residual))
+        if least <= 1e-13:
+            break
         derivative = aim.slope(end) @ endpoint.reach(start, trial).derivative
         step = np.linalg.lstsq(derivative, residual, rcond=1e-12)[0]
         trial = trial - step.reshape(trial.shape)

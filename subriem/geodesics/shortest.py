@@ -2,7 +2,8 @@
 
 Shooting from many seeds comes first. Where it finds nothing, or so few seeds agree that the
 shortest geodesic may have been missed, direct collocation gives a second opinion, and its path is
-made a geodesic by multiple shooting.
+made a geodesic by multiple shooting. Where shooting finds nothing, motion planning gives
+collocation one more path to start from.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import casadi as ca
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from subriem.geodesics.abnormal_paths import AbnormalArc, AbnormalClaim, AbnormalSearch
 from subriem.geodesics.ball_box import BallBox
@@ -34,6 +36,8 @@ _RTOL = 1e-14
 # abnormal extremal: its end is known to about 1e-12, and its length to less.
 _APPROACHED = 1e-6
 _NODES = 21
+# In which multiple shooting divides a path.
+_PIECES = 16
 # How many box sizes an abnormal extremal is followed where shooting found no length.
 _REACH = 4.0
 
@@ -260,7 +264,8 @@ def _completed(
     least = _THOROUGH_SHARE * found.seeds if thorough else _SHARE * found.seeds / len(targets)
     if paths and found.agreeing >= least:
         return known
-    direct = _second_opinion(structure, start, targets, seed)
+    guesses = [] if paths or not box.filled else _planned(structure, start, targets[0], seed)
+    direct = _second_opinion(structure, start, targets, seed, guesses)
     if direct is None:
         note = (
             ""
@@ -277,15 +282,31 @@ def _completed(
     return Solutions([direct, *paths], status, "", found.seeds, 0, 1, bound=bound)
 
 
+def _planned(
+    structure: Structure, start: np.ndarray, end: np.ndarray, seed: int
+) -> list[CubicHermiteSpline]:
+    """The curve of a path to the end that need not be short, if motion planning finds one."""
+    # here, as planning stands above the distance, which is above this
+    from subriem.geodesics.planning import find_plan
+
+    plan = find_plan(structure, start, end, seed)[0]
+    return [] if plan is None else [plan.curve()]
+
+
 def _second_opinion(
-    structure: Structure, start: np.ndarray, targets: np.ndarray, seed: int
+    structure: Structure,
+    start: np.ndarray,
+    targets: np.ndarray,
+    seed: int,
+    guesses: Sequence[CubicHermiteSpline],
 ) -> Path | None:
-    found = collocate(structure, start, targets[:3], seed=seed)
+    found = collocate(structure, start, targets[:3], seed=seed, guesses=guesses)
     if found is None:
         return None
     target = found.nodes[-1]
     target = targets[np.abs(targets - target).max(axis=1).argmin()]
-    joined = join(structure, found.nodes[:-1:4], found.covectors[:-1:4], target)
+    stride = len(found.states) // _PIECES
+    joined = join(structure, found.nodes[:-1:stride], found.covectors[:-1:stride], target)
     if joined is None:
         return Path(found.length, "direct", target, None, found)
     first = joined.covectors[0]
@@ -328,6 +349,15 @@ def constrained_path(
             others = free.paths[:k] + free.paths[k + 1 :]
             return replace(free, paths=[free.paths[k], *others])
     found = collocate(structure, start, targets[:3], inequalities=inequalities, seed=seed)
+    if found is None:
+        found = collocate(
+            structure,
+            start,
+            targets[:3],
+            inequalities=inequalities,
+            starts=0,
+            guesses=_planned(structure, start, targets[0], seed),
+        )
     if found is None:
         note = "no path that keeps clear was found"
         return Solutions([], "not found", note, free.seeds, bound=free.bound)

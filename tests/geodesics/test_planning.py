@@ -27,7 +27,7 @@ def driven(structure, start, path):
         def velocity(time, q, first=first, last=last, c=constant, a=even, b=odd):
             phase = 2 * PI * (time - first) / (last - first) * waves
             control = c + a @ np.cos(phase) + b @ np.sin(phase)
-            return np.asarray(frame(q, fixed)) @ control
+            return frame(q, fixed).full() @ control
 
         found = solve_ivp(
             velocity, (first, last), state, method="DOP853", rtol=1e-12, atol=1e-13, max_step=0.1

@@ -1,12 +1,16 @@
 """The methods behind `connect`, one by one and against each other."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import casadi as ca
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 import subriem as sr
+from subriem.geodesics import shortest
 from subriem.geodesics.ball_box import BallBox
 from subriem.geodesics.collocation import collocate
 from subriem.geodesics.connect import connect
@@ -14,6 +18,7 @@ from subriem.geodesics.first_integrals import separating_integral
 from subriem.geodesics.flow_map import flow_map
 from subriem.geodesics.lifts import lifted_ends
 from subriem.geodesics.multiple_shooting import _pieces, join
+from subriem.geodesics.search import find_geodesics
 
 HEISENBERG = sr.models.heisenberg()
 
@@ -46,6 +51,63 @@ def test_multipliers_are_covectors():
     flow = flow_map(HEISENBERG, np.zeros(3), direct.covectors[0], times[1:], jacobian=False)
     np.testing.assert_allclose(flow.state[0], direct.nodes[1:], atol=1e-6)
     np.testing.assert_allclose(flow.covector[0], direct.covectors[1:], atol=1e-5)
+
+
+def test_controls_of_the_direct_method_lead_to_the_end():
+    """An integration of another kind, from Gauss point to Gauss point, of its controls."""
+    structure = sr.models.trailers(1)
+    end = np.array([0.3, 0.4, 0.5, 0.2])
+    direct = collocate(structure, np.zeros(4), end[None], starts=2)
+    assert direct.endpoint_error < 1e-12
+    points = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
+    count, q = len(direct.states), np.zeros(4)
+    for k, controls in enumerate(direct.controls):
+        own = np.polynomial.polynomial.polyfit(points, controls, 3)
+        found = solve_ivp(
+            lambda t, q, own=own: (
+                structure.frame_at(q) @ np.polynomial.polynomial.polyval(t, own) / count
+            ),
+            (0, 1),
+            q,
+            method="DOP853",
+            t_eval=[*points, 1],
+            rtol=1e-12,
+            atol=1e-14,
+        )
+        np.testing.assert_allclose(found.y[:, :-1].T, direct.states[k], atol=1e-10)
+        q = found.y[:, -1]
+        np.testing.assert_allclose(q, direct.nodes[k + 1], atol=1e-10)
+    np.testing.assert_allclose(q, end, atol=1e-10)
+
+
+def test_a_plan_is_the_last_resort(monkeypatch):
+    """Without geodesics and guesses of its own the direct method has the plan alone."""
+    unicycle = sr.models.unicycle()
+    start, end = np.array([0, 1.0, 0]), np.zeros(3)
+    exact = connect(unicycle, start, end)
+    assert exact.attrs["method"] == "shooting"
+
+    def nothing(*args, **options):
+        found = find_geodesics(*args, **options)
+        return [
+            replace(
+                one,
+                length=one.length[:0],
+                lift=one.lift[:0],
+                covector=one.covector[:0],
+                condition=one.condition[:0],
+            )
+            for one in found
+        ]
+
+    monkeypatch.setattr(shortest, "find_geodesics", nothing)
+    monkeypatch.setattr(shortest, "collocate", partial(collocate, starts=0))
+    planned = connect(unicycle, start, end)
+    assert planned.attrs["status"] == "shortest found"
+    assert planned.attrs["method"] == "multiple shooting"
+    assert float(planned.length) == pytest.approx(float(exact.length), rel=1e-9)
+    monkeypatch.setattr(shortest, "_planned", lambda *_: [])
+    assert connect(unicycle, start, end).attrs["status"] == "not found"
 
 
 def test_multiple_shooting_joins_rough_pieces():
