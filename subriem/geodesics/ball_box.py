@@ -178,6 +178,11 @@ class BallBox:
             matrices[bent] = found.swapaxes(0, 1)
         return matrices
 
+    def linear_units(self, boxes: Boxes) -> np.ndarray:
+        """Matrices, shape (B, n, n), to linear coordinates in which a box has size 1."""
+        scales = boxes.size[:, None] ** boxes.weights
+        return np.asarray(self._inverses[boxes.family] / scales[..., None])
+
     def _bent(self, boxes: Boxes) -> np.ndarray:
         """The boxes whose coordinates are privileged ones, not linear."""
         if self._coordinates is None:
@@ -193,10 +198,13 @@ class BallBox:
 
 
 def _privileged(structure: Structure, point: np.ndarray) -> PrivilegedCoordinates | None:
+    """Privileged coordinates; none where linear ones are privileged already."""
     try:
-        return privileged_coordinates(structure, point)
+        found = privileged_coordinates(structure, point)
     except (InputError, NumericalError):
         return None
+    q = ca.SX.sym("q", structure.dimension)
+    return found if ca.depends_on(ca.jacobian(found.forward(q), q), q) else None
 
 
 def _families(

@@ -4,7 +4,9 @@ t is conjugate to 0 along the extremal with covector p_0 where dq(t)/dp_0 is sin
 (Agrachev, Barilari, Boscain, *A Comprehensive Introduction to Sub-Riemannian Geometry*, 2019,
 section 8.8). Past the first conjugate time no geodesic is shortest. Near 0 the Jacobian is
 singular as well, like t^{w_j + w_k - 1} between directions of weights w_j and w_k of the flag: it
-is looked at in those units, in which it has a limit.
+is looked at in those units, in which it has a limit. Divided by such powers of t, errors are large
+at small t: a sign of the determinant counts only where the smallest singular value exceeds what
+two integrations with different tolerances and the rounding may differ by (Weyl's inequality).
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ _PARTS = 40
 _VANISHES = 1e-9
 # How far below its neighbours a minimum of the smallest singular value is refined to be a zero.
 _ZERO = 1e-7
+# Ratio of the two tolerances whose difference measures the error; how far above it a singular value
+# is known to be nonzero.
+_FINER, _CLEAR = 30.0, 10.0
+# A zero no farther beyond the horizon is at it.
+_AT_END = 1e-9
 
 
 def conjugate_time(
@@ -58,7 +65,9 @@ def conjugate_time(
         ``conjugate_time`` (NaN where there is none), ``conjugate_error`` (the width to which it
         was located), ``multiplicity`` and ``status``: ``"found"``, ``"none up to the horizon"``,
         ``"abnormal"`` (the Jacobian is singular all along: the extremal is abnormal as well, and
-        its zeros say nothing), ``"constant"`` (H = 0: no geodesic), or how the geodesic ended.
+        its zeros say nothing), ``"constant"`` (H = 0: no geodesic), ``"undecided after ..."``
+        (none up to that time; from then on the Jacobian cannot be told from a singular one), or
+        how the geodesic ended.
 
     Raises
     ------
@@ -172,27 +181,72 @@ def _first(
         ended = "" if reached.all() else f"ended at {float(flow.event_time[0]):.6g}"
         return signs, values, ended
 
-    times = horizon * np.arange(1, _NODES + 1) / _NODES
+    # one beyond the horizon, as a zero at the horizon shows on both of its sides only
+    times = horizon * np.arange(1, _NODES + 2) / _NODES
     signs, values, ended = look(times)
     times = times[: len(signs)]
+    if len(times) >= _NODES:
+        ended = ""
     if not len(times):
         return (*missing, ended)
     # in the units of its own rows and columns, as they may differ along the way
     smallest = values[:, -1] / values[:, 0]
     if (smallest < _VANISHES).all():
         return (*missing, "abnormal")
+    known = _known(structure, point, covector, times, rtol, frame, weights)
+    sure = np.flatnonzero(known)
     for k in range(1, len(times)):
-        crossed = signs[k] != signs[k - 1]
+        before = sure[sure < k]
+        if not len(before):
+            continue
+        crossed = bool(known[k]) and signs[k] != signs[before[-1]]
         dip = (
-            k + 1 < len(times) and smallest[k] < smallest[k - 1] and smallest[k] <= smallest[k + 1]
+            k + 1 < len(times)
+            and bool(known[k - 1] and known[k + 1])
+            and smallest[k] < smallest[k - 1]
+            and smallest[k] <= smallest[k + 1]
         )
         if not crossed and not dip:
             continue
-        low, high = times[k - 1], times[k if crossed else k + 1]
+        low, high = (times[before[-1]], times[k]) if crossed else (times[k - 1], times[k + 1])
         found = _refine(look, low, high, crossed)
-        if found is not None:
+        if found is not None and found[0] <= horizon * (1 + _AT_END):
             return (*found, "found")
+    if not ended and not known[-1]:
+        last = times[sure[-1]] if len(sure) else 0.0
+        return (*missing, f"undecided after {last:.6g}")
     return (*missing, ended or "none up to the horizon")
+
+
+def _known(
+    structure: Structure,
+    point: np.ndarray,
+    covector: np.ndarray,
+    times: np.ndarray,
+    rtol: float,
+    frame: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Whether the Jacobian at each time is nonsingular beyond its error."""
+    other = rtol / _FINER if rtol >= 1e-14 * _FINER else rtol * _FINER
+    flows = [flow_map(structure, point, covector, times, each) for each in (rtol, other)]
+    first, second = (flow.state_jacobian[0] for flow in flows)
+    # errors accumulate, and may be small by chance
+    error = np.maximum.accumulate(np.nan_to_num(np.abs(first - second)), axis=0)
+    error = error + np.finfo(float).eps * np.abs(first)
+    inverse = np.abs(np.linalg.solve(frame, np.eye(len(frame))))
+    powers = np.abs(times)[:, None, None] ** (weights[:, None] + weights[None, :] - 1)
+    error = inverse @ error @ inverse.T / powers
+    matrices = scaled_jacobian(first, times, frame, weights)
+    for axis in (2, 1):
+        size = np.linalg.norm(matrices, axis=axis, keepdims=True) + np.finfo(float).tiny
+        matrices, error = matrices / size, error / size
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(matrices).all(axis=(1, 2)) & np.isfinite(error).all(axis=(1, 2))
+    known = np.zeros(len(times), dtype=bool)
+    values = np.linalg.svd(matrices[finite], compute_uv=False)[:, -1]
+    known[finite] = values > _CLEAR * np.linalg.norm(error[finite], axis=(1, 2))
+    return known
 
 
 def _refine(look: Any, low: float, high: float, crossed: bool) -> tuple[float, float, int] | None:

@@ -131,6 +131,8 @@ def cut_time(
     if point.ndim != 1:
         raise InputError(f"at: expected one point, got {len(point)}")
     covectors = read_points(structure.coordinates, covector, "covector")
+    if not covectors.size:
+        raise InputError("covector: expected at least one covector, got none")
     conjugate = conjugate_time(structure, point, covectors, horizon, rtol=rtol)
     first, width, status = (
         np.atleast_1d(conjugate[name].values)

@@ -22,6 +22,8 @@ __all__ = ["Fan", "draw_fan", "nearest_seeds"]
 #: Angle that a covector along a bracket of length 2 turns a geodesic by, over a length d.
 _TURN = 8.0
 _TIMES = 28
+#: Share of the least length from which on the fan is compared with a target.
+_BELOW = 0.9
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def nearest_seeds(
     target: np.ndarray,
     box: Boxes,
     count: int,
+    shortest: float,
     longest: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
@@ -117,8 +120,8 @@ def nearest_seeds(
         Of length one: that of the displacement to the target.
     count : int
         Number of seeds at most.
-    longest : float
-        Longer parts of the fan are left out.
+    shortest, longest : float
+        Shorter and longer parts of the fan are left out.
     generator : numpy.random.Generator
 
     Returns
@@ -128,14 +131,16 @@ def nearest_seeds(
     kept = int(np.searchsorted(fan.times, longest, side="right"))
     if kept == 0:
         return np.zeros((0, len(target)))
+    # no geodesic to the target is that short, but one a little shorter may pass near it
+    first = min(int(np.searchsorted(fan.times, _BELOW * shortest)), kept - 1)
     end = about.coordinates(box, target[None])[0]
-    apart = (fan.coordinates[:, :kept] - end) / box.size[0] ** box.weights[0]
+    apart = (fan.coordinates[:, first:kept] - end) / box.size[0] ** box.weights[0]
     with np.errstate(over="ignore", invalid="ignore"):
         distance = np.einsum("btn,btn->bt", apart, apart)
     distance[np.isnan(distance)] = np.inf
     # each part of the fan is cut at a random length: among long geodesics there are always some
     # that come close by chance, and short ones would not be seen
-    caps = 1 + generator.integers(kept, size=count)
+    caps = 1 + generator.integers(kept - first, size=count)
     chosen, when = [], []
     for group, cap in zip(
         np.array_split(generator.permutation(len(apart)), count), caps, strict=True
@@ -143,5 +148,5 @@ def nearest_seeds(
         row, column = divmod(int(distance[group, :cap].argmin()), int(cap))
         if np.isfinite(distance[group[row], column]):
             chosen.append(group[row])
-            when.append(column)
+            when.append(first + column)
     return fan.covectors[chosen] * fan.times[when, None]

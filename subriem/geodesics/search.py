@@ -1,8 +1,9 @@
 """All normal geodesics from a point to others that a global search finds, and the shortest.
 
-Round after round: seeds from a fan, shooting, a polish of what is new. After the first round only
-geodesics shorter than the shortest known are looked for, with other seeds and at last other fans,
-until nothing shorter came and several seeds agreed.
+Round after round: seeds from a fan, shooting, a polish of what is new. Where few of these seeds
+agree, guesses from relaxed paths are shot as well. After the first round only geodesics shorter
+than the shortest known are looked for, with other seeds and at last other fans, until nothing
+shorter came and several seeds agreed.
 """
 
 from __future__ import annotations
@@ -14,18 +15,28 @@ import numpy as np
 
 from subriem.geodesics.ball_box import BallBox, Boxes
 from subriem.geodesics.fan import Fan, draw_fan, nearest_seeds
+from subriem.geodesics.relaxation import relaxed_guesses
 from subriem.geodesics.shooting import polish, shoot
 from subriem.structure import Structure
 
 __all__ = ["Found", "find_geodesics"]
 
-#: Seeds for a target in a round, in dimension up to three; twice as many for each one more.
+#: Seeds for a target in a round, in dimension up to three; twice as many in higher ones.
 _SEEDS = 32
 #: The same for a lift other than the nearest, where there are many.
 _FEWEST = 64
 #: Seeds that must have led to the shortest geodesic, and their share of those for one target.
 _AGREEING, _SHARE = 4, 0.08
+#: The share where paths are relaxed: these lead to locally shortest geodesics.
+_HARD_SHARE = 0.03
 _ROUNDS = 6
+#: Dimension up to which paths are never relaxed; two higher they always are.
+_FLAT = 3
+#: Share of the seeds agreeing below which paths are relaxed; how many of them for the nearest
+#: lift, and for the others together.
+_FEW, _RELAXED, _RELAXED_OTHERS = 0.15, 32, 64
+#: Logarithmic range of the lengths of paths that are relaxed, over the least that they can have.
+_LOOSE = 1.8
 #: Guesses that are shot at once, which bounds the memory.
 _CHUNK = 16384
 #: Relative difference of lengths up to which rough solutions may turn out the same.
@@ -84,6 +95,34 @@ class _Point:
     least: np.ndarray
     rough_lengths: list[float] = field(default_factory=list)
     settled: bool = False
+    hard: bool = False
+
+    @property
+    def first_lift(self) -> int:
+        """The nearest lift."""
+        return int(self.lift[self.boxes.size.argmin()])
+
+    def count_agreeing(self) -> None:
+        """How many rough solutions have the length of the shortest."""
+        rough, best = np.array(self.rough_lengths), self.found.shortest
+        self.found.agreeing = int((np.abs(rough - best) <= 1e-4 * best).sum())
+
+
+class _Batch:
+    """Guesses, and for which target of which point each is."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.owners: list[int] = []
+        self.which: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def add(self, guesses: np.ndarray, owner: int, row: int) -> None:
+        self.parts.append(guesses)
+        self.owners += [owner] * len(guesses)
+        self.which += [row] * len(guesses)
 
 
 def find_geodesics(
@@ -124,7 +163,7 @@ def find_geodesics(
     """
     generator = np.random.default_rng(seed)
     n = structure.dimension
-    count = _SEEDS * 2 ** min(max(n - 3, 0), 3) * (4 if thorough else 1)
+    count = _SEEDS * 2 ** min(max(n - 3, 0), 1) * (4 if thorough else 1)
     points = []
     for targets, least in zip(lifts, bounds, strict=True):
         empty = np.zeros((0, n))
@@ -136,60 +175,104 @@ def find_geodesics(
         todo = [k for k, point in enumerate(points) if not point.settled]
         if not todo:
             break
-        guesses, owners, which = [], [], []
+        before = [points[k].found.shortest for k in todo]
+        rows_of = {k: _rows(points[k], turn, every) for k in todo}
+        batch = _Batch()
+        for k in todo:
+            point, wanted = points[k], rows_of[k]
+            for row in [] if point.hard else wanted:
+                near = point.lift[row] == point.first_lift
+                # many lifts share the seeds
+                own_count = count if near else min(count, max(_FEWEST, 2 * count // len(wanted)))
+                fan = _fan(structure, box, start, point.boxes, row, turn, fans, generator)
+                seeds = nearest_seeds(
+                    fan,
+                    box,
+                    point.targets[row],
+                    point.boxes.take(np.array([row])),
+                    own_count,
+                    float(point.least[row]),
+                    np.inf if every else 1.05 * point.found.shortest,
+                    generator,
+                )
+                batch.add(seeds, k, row)
+        _advance(structure, box, start, points, batch, every)
+        # where few agree, paths are relaxed
+        batch = _Batch()
         for k in todo:
             point = points[k]
-            # first the nearest lift, then all: those farther away have a length to beat
-            nearest = np.arange(len(point.targets))
-            first_lift = point.lift[point.boxes.size.argmin()]
-            if turn == 0:
-                nearest = nearest[point.lift == first_lift]
-            elif not every:
-                nearest = nearest[point.least <= point.found.shortest * (1 + _EQUAL)]
-            longest = np.inf if every else 1.05 * point.found.shortest
-            # many lifts share the seeds
-            shared = min(count, max(_FEWEST, 2 * count // len(nearest))) if len(nearest) else 0
-            for row in nearest.tolist():
-                fan = _fan(structure, box, start, point.boxes, row, turn, fans, generator)
-                own = point.boxes.take(np.array([row]))
-                own_count = count if point.lift[row] == first_lift else shared
-                seeds = nearest_seeds(
-                    fan, box, point.targets[row], own, own_count, longest, generator
-                )
-                guesses.append(seeds)
-                owners += [k] * len(seeds)
-                which += [row] * len(seeds)
-                point.found.seeds += len(seeds)
-        before = [points[k].found.shortest for k in todo]
-        _advance(
-            structure,
-            box,
-            start,
-            points,
-            np.concatenate(guesses),
-            np.array(owners, int),
-            np.array(which, int),
-            every,
-        )
+            point.count_agreeing()
+            few = point.found.agreeing < _FEW * point.found.seeds
+            point.hard = point.hard or n > _FLAT + 1 or (few and n > _FLAT)
+            if point.hard:
+                for row, share in _shares(point, rows_of[k]):
+                    share *= (4 if thorough else 1) * (1 if turn < 2 else 2)
+                    batch.add(np.zeros((share, n)), k, row)
+        if len(batch):
+            _relax(structure, box, start, points, batch, generator)
+            _advance(structure, box, start, points, batch, every)
         for k, shortest in zip(todo, before, strict=True):
             point = points[k]
             best = point.found.shortest
-            rough = np.array(point.rough_lengths)
-            point.found.agreeing = int((np.abs(rough - best) <= 1e-4 * best).sum())
+            point.count_agreeing()
             rivals = int((point.least < best * (1 - _EQUAL)).sum())
             # other lifts that may have a geodesic of the same length
-            first_lift = point.lift[point.boxes.size.argmin()]
-            others = (point.least <= best * (1 + _EQUAL)) & (point.lift != first_lift)
+            others = (point.least <= best * (1 + _EQUAL)) & (point.lift != point.first_lift)
             # settled at once where a lower bound proves that nothing is shorter
             proved = rivals == 0 and (turn > 0 or not others.any())
+            part = _HARD_SHARE if point.hard else _SHARE
+            enough = max(_AGREEING, part * point.found.seeds / max(rivals, 1))
             point.settled = (proved and not every) or (
                 turn > 0
                 and best > shortest * (1 - 1e-7)
                 and np.isfinite(best)
-                and point.found.agreeing
-                >= max(_AGREEING, _SHARE * point.found.seeds / max(rivals, 1))
+                and point.found.agreeing >= enough
             )
     return [point.found for point in points]
+
+
+def _rows(point: _Point, turn: int, every: bool) -> list[int]:
+    """The targets to shoot at: the nearest lift, then those that may have a shorter path."""
+    rows = np.arange(len(point.targets))
+    if turn == 0:
+        rows = rows[point.lift == point.first_lift]
+    elif not every:
+        rows = rows[point.least <= point.found.shortest * (1 + _EQUAL)]
+    return [int(row) for row in rows]
+
+
+def _shares(point: _Point, rows: list[int]) -> list[tuple[int, int]]:
+    """How many paths to relax for each target: fewer the farther it is by its lower bound."""
+    near = [row for row in rows if point.lift[row] == point.first_lift]
+    others = sorted(set(rows) - set(near), key=lambda row: float(point.least[row]))
+    total = sum(1 / (rank + 1) for rank in range(len(others)))
+    shares = [(row, -(-_RELAXED // len(near))) for row in near]
+    return shares + [
+        (row, int(np.ceil(_RELAXED_OTHERS / (rank + 1) / total))) for rank, row in enumerate(others)
+    ]
+
+
+def _relax(
+    structure: Structure,
+    box: BallBox,
+    start: np.ndarray,
+    points: list[_Point],
+    batch: _Batch,
+    generator: np.random.Generator,
+) -> None:
+    """Put guesses from relaxed paths into a batch of zeros."""
+    owners, which = np.array(batch.owners, int), np.array(batch.which, int)
+    targets, boxes = _gather(points, owners, which)
+    least = np.array([points[k].least[row] for k, row in zip(owners, which, strict=True)])
+    lengths = np.maximum(least, boxes.size)
+    lengths *= np.exp(generator.uniform(0, _LOOSE, len(lengths)))
+    shortest = np.array([points[k].found.shortest for k in owners])
+    lengths = np.minimum(lengths, shortest)
+    units = box.linear_units(boxes)
+    guesses = relaxed_guesses(structure, start, targets, units, lengths, generator)
+    sound = np.flatnonzero(np.isfinite(guesses).all(axis=1))
+    batch.parts = [guesses[sound]]
+    batch.owners, batch.which = owners[sound].tolist(), which[sound].tolist()
 
 
 def _fan(
@@ -211,7 +294,7 @@ def _fan(
         n = structure.dimension
         rounded = boxes.take(np.array([row]))
         rounded.size[:] = 2.0 ** (power / 2)
-        count = 1024 * 2 ** min(max(n - 2, 0), 3)
+        count = 1024 * 2 ** min(max(n - 2, 0), 2)
         reach = (1.5 + 1.5 * max(box.step, 2)) * 1.5**generation
         fans[key] = draw_fan(structure, box, start, rounded, count, reach, generator)
     return fans[key]
@@ -222,16 +305,22 @@ def _advance(
     box: BallBox,
     start: np.ndarray,
     points: list[_Point],
-    guesses: np.ndarray,
-    owners: np.ndarray,
-    which: np.ndarray,
+    batch: _Batch,
     every: bool,
 ) -> None:
     """Shoot all guesses, polish what is new and hand it to the points."""
+    if not len(batch):
+        return
+    guesses = np.concatenate(batch.parts)
+    owners, which = np.array(batch.owners, int), np.array(batch.which, int)
+    for k in owners.tolist():
+        points[k].found.seeds += 1
+    longest = None if every else np.array([points[k].found.shortest for k in owners])
     for first in range(0, len(guesses), _CHUNK):
         part = slice(first, first + _CHUNK)
         targets, boxes = _gather(points, owners[part], which[part])
-        rough, rows = shoot(structure, box, start, targets, boxes, guesses[part])
+        caps = None if longest is None else longest[part]
+        rough, rows = shoot(structure, box, start, targets, boxes, guesses[part], caps)
         lengths = _lengths(structure, start, rough)
         owner, row = owners[part][rows], which[part][rows]
         chosen = []

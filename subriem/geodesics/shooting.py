@@ -24,6 +24,13 @@ __all__ = ["Shot", "polish", "shoot"]
 _COARSE, _FINE = 1e-9, 1e-14
 #: Scaled residuals at which a guess is handed over to the polish.
 _NEAR = 1e-5
+#: Until residuals are so small the flow need not be known better than to this tolerance, a share
+#: of the residuals.
+_ROUGHLY, _ROUGHEST, _SLACK = 1e-3, 1e-5, 0.03
+#: Iterations after which, and factor of the longest length at which, a guess is given up.
+_PATIENCE, _TOO_LONG = 5, 2.0
+#: Smallest share of the largest scale that a component of the covector has in the damping.
+_LEAST = 1e-6
 #: Errors that are too large for a solution, whatever the flow can resolve.
 _RESOLVED = 1e-6
 #: Times at which two solutions are compared.
@@ -94,6 +101,7 @@ def shoot(
     targets: np.ndarray,
     boxes: Boxes,
     guesses: np.ndarray,
+    longest: np.ndarray | None = None,
     *,
     iterations: int = 30,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +118,8 @@ def shoot(
         Of length B.
     guesses : ndarray, shape (B, n)
         Covectors for time 1.
+    longest : ndarray, shape (B,), optional
+        Lengths of interest: a guess that has become much longer is given up.
     iterations : int
 
     Returns
@@ -119,11 +129,41 @@ def shoot(
         The guesses that came near a solution.
     """
     scales = _Scales(box, boxes, targets)
-    n = structure.dimension
-    p = guesses.copy()
     # tolerances are relative to the state, which may be large against the box
     share = scales.amplification(np.maximum(np.abs(start), np.abs(targets))).max(initial=1.0)
-    rtol = float(np.clip(0.03 * _NEAR / share, _FINE, _COARSE))
+    fine = float(np.clip(_SLACK * _NEAR / share, _FINE, _COARSE))
+    rough = float(np.clip(_SLACK * _ROUGHLY / share, fine, _ROUGHEST))
+    p, cost = _march(structure, start, scales, guesses, rough, _ROUGHLY, longest, iterations)
+    near = np.flatnonzero(cost <= _ROUGHLY**2)
+    found, cost = _march(
+        structure,
+        start,
+        scales.take(near),
+        p[near],
+        fine,
+        _NEAR,
+        None if longest is None else longest[near],
+        iterations,
+    )
+    good = cost <= _NEAR**2
+    return found[good], near[good]
+
+
+def _march(
+    structure: Structure,
+    start: np.ndarray,
+    scales: _Scales,
+    guesses: np.ndarray,
+    rtol: float,
+    wanted: float,
+    longest: np.ndarray | None,
+    iterations: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Levenberg-Marquardt until the residuals are as wanted; covectors and squared residuals."""
+    p = guesses.copy()
+    if not len(p):
+        return p, np.zeros(0)
+    n = structure.dimension
     flow = _flow(structure, start, p, rtol)
     residual = scales.residual(flow.state[:, -1])
     cost = _cost(residual)
@@ -131,20 +171,28 @@ def shoot(
     damping = np.full(len(p), 1e-2)
     raised = np.full(len(p), 2.0)
     active = np.flatnonzero(np.isfinite(cost))
-    for _ in range(iterations):
-        active = active[(cost[active] > _NEAR**2) & (damping[active] < 1e8)]
+    for turn in range(iterations):
+        active = active[(cost[active] > wanted**2) & (damping[active] < 1e8)]
+        if longest is not None and turn >= _PATIENCE:
+            # those that have grown out of all proportion lead to longer geodesics, if to any
+            points = np.broadcast_to(start, p[active].shape)
+            energy = structure.hamiltonian_at(points, p[active])
+            active = active[2 * energy <= (_TOO_LONG * longest[active]) ** 2]
         if not len(active):
             break
         J, r, own = jacobian[active], residual[active], scales.take(active)
         normal = np.einsum("bji,bjk->bik", J, J)
         gradient = np.einsum("bji,bj->bi", J, r)
-        spread = damping[active] * (np.trace(normal, axis1=1, axis2=2) / n + 1e-300)
-        step = -np.linalg.solve(normal + spread[:, None, None] * np.eye(n), gradient[..., None])
-        step = step[..., 0]
+        # each component of the covector in its own scale (Marquardt)
+        diagonal = np.einsum("bii->bi", normal)
+        spread = damping[active, None] * np.maximum(
+            diagonal, _LEAST * diagonal.max(axis=1, keepdims=True) + 1e-300
+        )
+        matrix = normal + spread[:, :, None] * np.eye(n)
+        step = _solved(matrix, -gradient)
         # no further than the guess is large: covectors out of all proportion are slow to follow
-        size = np.linalg.norm(step, axis=1)
-        limit = 0.5 * (1 + np.linalg.norm(own.scaled(p[active]), axis=1))
-        step *= np.minimum(1, limit / np.maximum(size, 1e-300))[:, None]
+        limit = 0.5 * (1 + np.abs(own.scaled(p[active])))
+        step *= np.minimum(1, (limit / np.maximum(np.abs(step), 1e-300)).min(axis=1))[:, None]
         trial = p[active] + own.covector(step)
         flow = _flow(structure, start, trial, rtol)
         new = own.residual(flow.state[:, -1])
@@ -165,8 +213,20 @@ def shoot(
         worse = active[~better]
         damping[worse] *= raised[worse]
         raised[worse] *= 2
-    near = np.flatnonzero(cost <= _NEAR**2)
-    return p[near], near
+    return p, cost
+
+
+def _solved(matrices: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Solutions, with a step of zero where a matrix is singular or not finite."""
+    size = np.sqrt(np.einsum("bii->bi", matrices))
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = matrices / size[:, :, None] / size[:, None, :]
+    sound = np.isfinite(scaled).all(axis=(1, 2))
+    found = np.zeros_like(sides)
+    # the diagonal is one: what is added is below the rounding of the step
+    scaled = scaled[sound] + 1e-13 * np.eye(sides.shape[1])
+    found[sound] = np.linalg.solve(scaled, (sides / size)[sound][..., None])[..., 0] / size[sound]
+    return found
 
 
 def polish(

@@ -129,3 +129,39 @@ def test_arguments_that_cannot_be_right_are_refused(arguments, message):
 def test_a_structure_that_does_not_generate_is_refused():
     with pytest.raises(InputError, match="not bracket-generating"):
         conjugate_time(sr.models.integrable_saddle(), [0, 0, 0], [1, 0, 0], 5.0)
+
+
+@pytest.mark.parametrize(
+    ("structure", "horizon"),
+    [
+        (sr.models.trailers(1), 1.0),
+        (sr.models.trailers(2), 1.0),
+        (sr.models.trailers(2), 0.05),
+        (sr.models.car(), 1.0),
+        (sr.models.engel(), 1.0),
+    ],
+    ids=["one trailer", "two trailers", "two trailers, near 0", "car", "Engel"],
+)
+def test_straight_lines_have_no_conjugate_points(structure, horizon):
+    """They are shortest: their length is that of their projection to a plane."""
+    n = structure.dimension
+    covectors = np.zeros((2, n))
+    covectors[:, 0] = 0.3, 1.0
+    found = conjugate_time(structure, np.zeros(n), covectors, horizon)
+    assert np.isnan(found.conjugate_time).all()
+    for status in found.status.values.tolist():
+        # close to the start rounding may hide everything, which is said
+        assert status == "none up to the horizon" or (
+            horizon < 0.1 and status.startswith("undecided")
+        )
+    ends = np.zeros((1, n))
+    ends[0, 0] = 0.3
+    nearest = sr.distance(structure, np.zeros(n), ends)
+    np.testing.assert_allclose(nearest, 0.3, rtol=1e-9)
+    np.testing.assert_allclose(nearest.lower_bound, 0.3, rtol=1e-9)
+
+
+def test_lines_of_the_cartan_group_are_abnormal():
+    """Its abnormal extremals project to straight lines (Sachkov, Sbornik Math. 194 (2003))."""
+    found = conjugate_time(sr.models.cartan(), np.zeros(5), [0.6, 0.8, 0, 0, 0], 5.0)
+    assert found.status == "abnormal"

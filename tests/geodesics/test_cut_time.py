@@ -162,6 +162,8 @@ def test_bad_input():
     structure = sr.models.heisenberg()
     with pytest.raises(InputError, match="horizon"):
         cut_time(structure, [0, 0, 0], [1, 0, 1], -1.0)
+    with pytest.raises(InputError, match="at least one covector, got none"):
+        cut_time(structure, [0, 0, 0], np.zeros((0, 3)), 1.0)
     with pytest.raises(InputError, match="expected one point, got 2"):
         cut_time(structure, [[0, 0, 0], [1, 0, 0]], [1, 0, 1], 1.0)
     flat = sr.Structure.define("flat", "x y", lambda q: [(1, 0)])

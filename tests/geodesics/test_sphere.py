@@ -41,10 +41,39 @@ def test_points_of_a_sphere_have_its_radius_for_distance():
 
 
 def test_the_cut_points_of_the_martinet_sphere_lie_in_the_martinet_plane():
-    front = sphere(sr.models.martinet(), [0, 0, 0], 1.0, vertical=[2.0, 10.0, 20.0], angles=5)
-    assert front.sizes["cut"] >= 2
+    """Geodesics are shortest until they are back in the plane (Agrachev, Bonnard, Chyba, Kupka,
+    ESAIM: COCV 2 (1997) 377): one cut point wherever that time passes the radius."""
+    structure = sr.models.martinet()
+    front = sphere(structure, [0, 0, 0], 1.0, vertical=[2.0, 10.0, 20.0], angles=5)
+    covectors = front.covector.values.reshape(-1, 3)
+    fan = sr.exponential(structure, [0, 0, 0], covectors, time=np.linspace(0, 1, 1001))
+    x = fan.state.values[:, 1:, 0]
+    returned = (x[:, 1:] * x[:, :-1] <= 0).any(axis=1).reshape(5, 3)
+    np.testing.assert_array_equal(front.minimizing, ~returned)
+    assert front.sizes["cut"] == (returned[:, 1:] != returned[:, :-1]).sum()
+    assert front.attrs["unresolved"] == 0
     assert np.abs(front.cut_state[:, 0]).max() < 1e-9
     assert (front.cut_endpoint_error < 1e-10).all()
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.0])
+def test_labels_on_the_spheres_of_the_unicycle_agree_with_distances(radius):
+    structure = sr.models.unicycle()
+    vertical = np.linspace(-8, 8, 9)
+    front = sphere(structure, [0, 0, 0], radius, vertical=vertical, angles=6)
+    on = front.minimizing.values.ravel()
+    states = front.state.values.reshape(-1, 3)
+    distances = sr.distance(structure, [0, 0, 0], states, seed=11).values
+    np.testing.assert_allclose(distances[on], radius, rtol=1e-8)
+    assert (distances[~on] < radius * (1 - 1e-8)).all()
+    cuts = front.sizes["cut"]
+    changes = (front.minimizing.values[:, 1:] != front.minimizing.values[:, :-1]).sum()
+    assert cuts + front.attrs["unresolved"] == changes
+    at_cuts = sr.distance(structure, [0, 0, 0], front.cut_state.values, seed=12).values
+    np.testing.assert_allclose(at_cuts, radius, rtol=1e-8)
+    # on SE(2) a cut point is the end of two geodesics, but for conjugate points on the edge of
+    # the cut locus (Sachkov, ESAIM: COCV 17 (2011) 293)
+    assert (front.cut_kind == "Maxwell").all()
 
 
 def test_the_grushin_ball():
