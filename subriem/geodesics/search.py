@@ -27,8 +27,6 @@ _SEEDS = 32
 _FEWEST = 64
 #: Seeds that must have led to the shortest geodesic, and their share of those for one target.
 _AGREEING, _SHARE = 4, 0.08
-#: The share where paths are relaxed: these lead to locally shortest geodesics.
-_HARD_SHARE = 0.03
 _ROUNDS = 6
 #: Dimension up to which paths are never relaxed; two higher they always are.
 _FLAT = 3
@@ -220,8 +218,7 @@ def find_geodesics(
             others = (point.least <= best * (1 + _EQUAL)) & (point.lift != point.first_lift)
             # settled at once where a lower bound proves that nothing is shorter
             proved = rivals == 0 and (turn > 0 or not others.any())
-            part = _HARD_SHARE if point.hard else _SHARE
-            enough = max(_AGREEING, part * point.found.seeds / max(rivals, 1))
+            enough = max(_AGREEING, _SHARE * point.found.seeds / max(rivals, 1))
             point.settled = (proved and not every) or (
                 turn > 0
                 and best > shortest * (1 - 1e-7)
