@@ -18,7 +18,7 @@ from subriem.structure import Block
 if TYPE_CHECKING:
     from subriem.network import OutputMap
 
-__all__ = ["network_family"]
+__all__ = ["data_scope", "network_family"]
 
 
 #: Operations that `FreeSwitches` has besides rational ones.
@@ -97,13 +97,32 @@ def network_family(outputs: OutputMap, data: Literal["given", "all"] = "given") 
         tuple(f"theta{k + 1}" for k in range(outputs.dimension)),
         ca.Function("fields", [theta, weights], [field]),
         outputs.size if data == "given" else None,
-        _scope(data, samples, bool(kinks)),
+        "all data, activation patterns and losses"
+        if data == "all" and kinks
+        else data_scope(outputs, data),
         None,
         tuple(Block(key, tuple(shape) or (1,)) for key, shape in outputs.shapes.items()),
     )
 
 
-def _scope(data: str, samples: str, switches: bool) -> str:
-    if data == "given":
-        return f"these {samples}, all losses"
-    return "all data, activation patterns and losses" if switches else "all data and losses"
+def data_scope(outputs: OutputMap, data: str) -> str:
+    """For which training runs a count holds.
+
+    Parameters
+    ----------
+    outputs : OutputMap
+    data : {"given", "all"}
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from subriem.network import OutputMap
+    >>> data_scope(OutputMap(torch.nn.Linear(2, 1), [[1.0, 2.0]]), "given")
+    'these 1 samples, all losses'
+    """
+    return (
+        "all data and losses" if data == "all" else f"these {outputs.samples} samples, all losses"
+    )

@@ -140,7 +140,6 @@ def orbit_dimension(
         found,
         target,
         single=single,
-        scope=_scope(target, data),
         seed=seed,
         arguments={"at": at, "arithmetic": arithmetic, "certify": certify, "data": data},
     )
@@ -151,14 +150,6 @@ def orbit_dimension(
             f"{'; '.join(undecided[0].words)}"
         )
     return dataset
-
-
-def _scope(target: Any, data: str) -> str:
-    if isinstance(target, Structure | FieldFamily):
-        return field_family(target).scope
-    if data == "all":
-        return "all data and losses"
-    return f"these {target.samples} samples, all losses"
 
 
 def _read(target: Any, at: Any) -> tuple[list[Any], bool]:
@@ -253,6 +244,7 @@ def _rational(
         found.point,
         found.orders,
         found.ranks,
+        scope=family.scope,
     )
 
 
@@ -329,6 +321,7 @@ def _floating(
         "floating",
         [f"rank decided by singular values (Lie flag to step {last + 1})"],
         settled,
+        scope="all controls",
         point=[float(x) for x in structure.points([str(entry) for entry in at])],
         singular_values=flag.singular_values.values[last],
         gap=float(flag.rank_gap[last]),
@@ -361,6 +354,7 @@ def _of_network(
 ) -> Orbit:
     """Modular where the network is written in CasADi as a rational map, floating otherwise."""
     from subriem.brackets.floating_orbit import floating_orbit
+    from subriem.brackets.network_family import data_scope
     from subriem.network import OutputMap
 
     if not isinstance(outputs, OutputMap):
@@ -382,6 +376,7 @@ def _of_network(
             f"smallest counted is {found.gap:.0e} times the largest not counted or the noise"
         ],
         found.settled,
+        scope=data_scope(outputs, data),
         singular_values=np.asarray(found.singular_values),
         gap=found.gap,
     )

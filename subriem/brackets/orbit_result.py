@@ -44,6 +44,8 @@ class Orbit:
     singular_values : ndarray or None
     gap : float
         Of the singular values.
+    scope : str
+        For which motions the count holds.
 
     Examples
     --------
@@ -65,6 +67,7 @@ class Orbit:
     ranks: tuple[int, ...] = ()
     singular_values: np.ndarray | None = None
     gap: float = float("nan")
+    scope: str = ""
 
     @property
     def certified(self) -> bool:
@@ -84,7 +87,6 @@ def orbit_dataset(
     target: Any,
     *,
     single: bool,
-    scope: str,
     seed: int,
     arguments: Mapping[str, Any],
 ) -> xr.Dataset:
@@ -97,8 +99,6 @@ def orbit_dataset(
     target : Structure, OutputMap or FieldFamily
     single : bool
         Whether to leave out the dimension ``point``.
-    scope : str
-        For which motions the count holds.
     seed : int
     arguments : mapping
         Of `orbit_dimension`.
@@ -172,7 +172,7 @@ def orbit_dataset(
         seed=seed,
         attributes={
             "arithmetic": found[0].arithmetic,
-            "scope": scope,
+            "scope": found[0].scope,
             "generic": arguments["at"] is None,
             "regime": "certified"
             if all(o.certified for o in found)
