@@ -90,7 +90,33 @@ def show(file: Path) -> None:
 
     from subriem.results import open_results, print_summary
 
-    print_summary(open_results(file), Console(highlight=False))
+    dataset = open_results(file)
+    console = Console(highlight=False)
+    console.print(dataset.subriem.summary(), markup=False, soft_wrap=True)
+    console.print()
+    print_summary(dataset, console)
+
+
+@main.command(cls=Command)
+@click.argument("path", type=click.Path(path_type=Path), metavar="X.nc")
+def status(path: Path) -> None:
+    """Say how far a run is: tasks that are done, running, failed and missing.
+
+    X.nc is the file that the run writes, or its folder X.parts. Nothing is written: the run may go
+    on meanwhile. The command ends with 1 if a task failed.
+
+    \b
+    Examples:
+      subriem status results/adapted_flow.nc
+    """  # noqa: D301
+    from rich.console import Console
+
+    from subriem.study.status import print_status, read_status
+
+    found = read_status(path)
+    print_status(found, Console(highlight=False))
+    if found.failed:
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 @main.command(cls=Command)

@@ -1,5 +1,8 @@
 """Results: the shape of a dataset, where it comes from, and NetCDF in and out."""
 
+from subriem.results.accessor import ArrayAccessor as ArrayAccessor
+from subriem.results.accessor import DatasetAccessor as DatasetAccessor
+from subriem.results.accessor import Pictures as Pictures
 from subriem.results.flag_maps import draw_flag_maps as draw_flag_maps
 from subriem.results.flag_maps import plot_flag_map as plot_flag_map
 from subriem.results.law_drift import draw_law_drift as draw_law_drift
@@ -10,6 +13,7 @@ from subriem.results.netcdf import save as save
 from subriem.results.orbits import draw_orbits as draw_orbits
 from subriem.results.orbits import finished_orbits as finished_orbits
 from subriem.results.orbits import print_orbits as print_orbits
+from subriem.results.paths import plot_paths as plot_paths
 from subriem.results.plots import plot_loss as plot_loss
 from subriem.results.plots import plot_outputs as plot_outputs
 from subriem.results.plots import plot_spectrum as plot_spectrum

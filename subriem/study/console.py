@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +22,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 EXIT_FAILED = 1
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+
+_CHOICE = click.Choice(["keep", "fresh", "stop"])
 
 
 class Command(click.Command):
@@ -93,7 +97,7 @@ def run_options(function: _Function) -> _Function:
     --------
     >>> command = click.command(run_options(lambda **options: None))
     >>> [parameter.name for parameter in command.params]
-    ['out', 'workers', 'resume', 'fresh', 'quiet']
+    ['out', 'workers', 'resume', 'fresh', 'accept_changes', 'time_limit', 'retries', 'quiet']
     """
     options = [
         click.option(
@@ -111,6 +115,24 @@ def run_options(function: _Function) -> _Function:
         ),
         click.option("--resume", is_flag=True, help="Go on with what an earlier run finished."),
         click.option("--fresh", is_flag=True, help="Throw away what an earlier run finished."),
+        click.option(
+            "--accept-changes",
+            is_flag=True,
+            help="With --resume: keep what another version of the study finished.",
+        ),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Stop a task that takes longer; it has failed.",
+        ),
+        click.option(
+            "--retries",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Try a task again whose process died (killed, out of memory).",
+        ),
         click.option("--quiet", is_flag=True, help="Say nothing about progress."),
     ]
     for option in reversed(options):
@@ -163,6 +185,9 @@ def run_from_command_line(
     workers: int,
     resume: bool,
     fresh: bool,
+    accept_changes: bool,
+    time_limit: float | None,
+    retries: int,
     quiet: bool,
 ) -> None:
     """Run a study, call what it has for after, name the failures, and exit.
@@ -173,8 +198,9 @@ def run_from_command_line(
         The study.
     variants
         Names of the chosen variants; one at most.
-    out, workers, resume, fresh
-        As for `subriem.study.Study.run`.
+    out, workers, resume, fresh, accept_changes, time_limit, retries
+        As for `subriem.study.Study.run`. Where finished tasks are of another version of the study
+        and a terminal is there to ask, the choice is put to the user.
     quiet
         Say nothing about progress.
 
@@ -191,14 +217,36 @@ def run_from_command_line(
     from rich.console import Console
 
     from subriem.results import print_failures
+    from subriem.study.folder import ChangedStudyError
 
     path = out or study.default_out(variant)
-    dataset = study.run(
-        path, workers=workers, resume=resume, fresh=fresh, variant=variant, progress=not quiet
+    run = partial(
+        study.run,
+        path,
+        workers=workers,
+        variant=variant,
+        progress=not quiet,
+        time_limit=time_limit,
+        retries=retries,
     )
+    try:
+        dataset = run(resume=resume, fresh=fresh, accept_changes=accept_changes)
+    except ChangedStudyError as error:
+        if not _can_ask():
+            raise
+        click.echo(str(error), err=True)
+        choice = click.prompt("keep, fresh or stop", type=_CHOICE, default="stop", err=True)
+        if choice == "stop":
+            raise
+        keep = choice == "keep"
+        dataset = run(resume=keep, fresh=not keep, accept_changes=keep)
     failed = int((dataset["task_status"] != "ok").sum())
     if failed < dataset["task_status"].size and study.after_function is not None:
         study.after_function(dataset, path)
     if failed:
         print_failures(dataset, Console(stderr=True, highlight=False))
         raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from subriem.errors import InputError
-from subriem.study.grid import Grid, checked_grid, whole_number
+from subriem.study.grid import Grid, checked_grid, positive_seconds, whole_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,7 +26,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 #: Parameters of a task that are filled in besides those of the grid.
 FILLED_IN = ("seed", "variant")
-_TAKEN_OPTIONS = ("out", "workers", "resume", "fresh", "quiet", "debug", "help")
+_TAKEN_OPTIONS = (
+    *("out", "workers", "resume", "fresh", "accept-changes", "time-limit", "retries"),
+    *("quiet", "debug", "help"),
+)
 
 
 @dataclass(frozen=True)
@@ -360,6 +363,9 @@ class Study:
         variant: str | None = None,
         grid: Mapping[str, Sequence[Any]] | None = None,
         progress: bool | None = None,
+        time_limit: float | None = None,
+        retries: int = 0,
+        accept_changes: bool = False,
     ) -> xr.Dataset:
         """Compute every point of the grid and write one file.
 
@@ -384,6 +390,14 @@ class Study:
         progress
             Whether to say how far it is: a bar on a terminal, one line at the end elsewhere.
             None says the same as True.
+        time_limit
+            Seconds after which a task is stopped and has failed; None: it may take any time.
+        retries
+            How often a task is tried again whose worker process died (killed, out of memory,
+            crashed). A task that raises is not.
+        accept_changes
+            With resume: keep finished tasks also where the study's code, the version of subriem
+            or the threads changed since; ``study_manifest`` of the result then says so.
 
         Returns
         -------
@@ -395,8 +409,9 @@ class Study:
         InputError
             If an argument cannot be right.
         ResultsError
-            If an earlier run left a folder and neither ``resume`` nor ``fresh`` is given, if it
-            belongs to another version of the study, or if something cannot be written.
+            If another run writes the same file, if an earlier run left a folder and neither
+            ``resume`` nor ``fresh`` is given, if it belongs to another version of the study, or
+            if something cannot be written.
         KeyboardInterrupt
             On Ctrl-C; what is finished is kept, and the message says how to go on.
 
@@ -423,6 +438,9 @@ class Study:
             variant=variant,
             grid=self.grid(variant, grid),
             progress=progress is not False,
+            time_limit=None if time_limit is None else positive_seconds(time_limit, "time_limit"),
+            retries=whole_number(retries, "retries", least=0),
+            accept_changes=accept_changes,
         )
 
     def default_out(self, variant: str | None = None) -> Path:

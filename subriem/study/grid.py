@@ -8,7 +8,7 @@ from typing import Any
 
 from subriem.errors import InputError, InputTypeError
 
-__all__ = ["Grid", "checked_grid", "whole_number"]
+__all__ = ["Grid", "checked_grid", "positive_seconds", "whole_number"]
 
 Grid = dict[str, list[Any]]
 
@@ -115,3 +115,37 @@ def whole_number(value: Any, name: str, *, least: int) -> int:
     if value < least:
         raise InputError(f"{name}: expected at least {least}, got {value}")
     return int(value)
+
+
+def positive_seconds(value: Any, name: str) -> float:
+    """Check a duration.
+
+    Parameters
+    ----------
+    value
+        What came.
+    name
+        Name of the argument, for the error message.
+
+    Returns
+    -------
+    float
+        The duration in seconds.
+
+    Raises
+    ------
+    InputTypeError
+        If it is no number.
+    InputError
+        If it is not positive and finite.
+
+    Examples
+    --------
+    >>> positive_seconds(2, "time_limit")
+    2.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputTypeError(f"{name}: expected a number of seconds, got {value!r}")
+    if not 0 < value < math.inf:
+        raise InputError(f"{name}: expected a positive number of seconds, got {value}")
+    return float(value)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from subriem.results import (
     validate,
 )
 from subriem.study.executors import Executor, in_processes, in_this_process
-from subriem.study.folder import RunFolder, make_manifest
+from subriem.study.folder import Prepared, RunFolder, make_manifest
 from subriem.study.grid import Grid
 from subriem.study.progress import tell, watch
 from subriem.study.worker import Outcome, TaskCall
@@ -44,6 +45,9 @@ def run_study(
     variant: str | None,
     grid: Grid,
     progress: bool,
+    time_limit: float | None,
+    retries: int,
+    accept_changes: bool,
 ) -> xr.Dataset:
     """Run a study; see `subriem.study.Study.run`.
 
@@ -63,6 +67,12 @@ def run_study(
         The grid of this run.
     progress
         Whether to say how far it is.
+    time_limit
+        Seconds that a task may take, or None.
+    retries
+        How often a task is tried again whose worker died.
+    accept_changes
+        Keep what another version of the study finished.
 
     Returns
     -------
@@ -72,9 +82,11 @@ def run_study(
     Raises
     ------
     InputError
-        If resume and fresh are both asked for, or the study has no task.
+        If resume and fresh are both asked for, or changes accepted without resume, if the study
+        has no task, or if a time limit is asked for where tasks run in this process.
     ResultsError
-        If the folder of an earlier run is in the way, or something cannot be written.
+        If another run, or the folder of an earlier one, is in the way, or something cannot be
+        written.
     KeyboardInterrupt
         On Ctrl-C; what is finished is kept.
 
@@ -84,47 +96,72 @@ def run_study(
     """
     if resume and fresh:
         raise InputError("resume and fresh exclude each other: keep what is finished, or not")
+    if accept_changes and not resume:
+        raise InputError("accept_changes says what to do with finished tasks: expected resume")
     if study.task_function is None:
         raise InputError(f"study {study.name!r} has no task; decorate one with @study.task")
     manifest = make_manifest(study, grid, variant)
     count = math.prod(len(values) for values in grid.values())
     folder = RunFolder(out.with_name(f"{out.stem}.parts"), count)
-    if resume and not folder.path.exists():
-        complete = _complete_result(out, manifest)
-        if complete is not None:
-            tell(f"{study.name}: {out} is complete, nothing is left to do", show=progress)
-            return complete
+    find_complete = partial(_complete_result, study, out, folder, manifest, progress)
+    if resume and (complete := find_complete()) is not None:
+        return complete
+    executor = _choose_executor(study, workers, progress, time_limit, retries)
     start = time.perf_counter()
-    left = folder.prepare(manifest, resume=resume, fresh=fresh)
-    points = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
-    calls = [
-        TaskCall(
-            number,
-            points[number],
-            variant,
-            str(folder.part(number).resolve()),
-            str(study.file or ""),
-            study.name,
+    with folder.hold():
+        # again: the run that had the folder may have ended since
+        if resume and (complete := find_complete()) is not None:
+            folder.remove()
+            return complete
+        prepared = folder.prepare(
+            manifest, resume=resume, fresh=fresh, accept_changes=accept_changes
         )
-        for number in left
-    ]
-    executor = _choose_executor(study, workers, progress)
-    _compute(study.name, folder, calls, executor, progress)
-    combined, failed = _merge(study, folder, grid, manifest)
-    save(combined, out)
+        _tell_of_damage(study.name, folder, prepared, progress)
+        points = [dict(zip(grid, p, strict=True)) for p in itertools.product(*grid.values())]
+        calls = [
+            TaskCall(
+                number,
+                points[number],
+                variant,
+                str(folder.part(number).resolve()),
+                str(study.file or ""),
+                study.name,
+            )
+            for number in prepared.left
+        ]
+        _compute(study.name, folder, calls, executor, progress)
+        combined, failed = _merge(study, folder, grid, {**manifest, **prepared.earlier})
+        save(combined, out)
+        if not failed:
+            folder.remove()
     seconds = time.perf_counter() - start
     summary = f"{study.name}: {count - failed} of {count} tasks ok, {seconds:.1f} s, {out}"
     if failed:
         summary += f"; {failed} failed, --resume runs them again (kept in {folder.path})"
-    else:
-        folder.remove()
     tell(summary, show=progress)
     return combined
 
 
-def _choose_executor(study: Study, workers: int, progress: bool) -> Executor:
+def _tell_of_damage(name: str, folder: RunFolder, prepared: Prepared, progress: bool) -> None:
+    if prepared.damaged:
+        files = ", ".join(folder.part(number).name for number in prepared.damaged)
+        tell(
+            f"{name}: {len(prepared.damaged)} finished tasks are computed again, because their "
+            f"files in {folder.path} are damaged: {files}",
+            show=progress,
+        )
+
+
+def _choose_executor(
+    study: Study, workers: int, progress: bool, time_limit: float | None, retries: int
+) -> Executor:
     if study.file is not None:
-        return in_processes(workers, study.threads_per_task)
+        return in_processes(workers, study.threads_per_task, time_limit=time_limit, retries=retries)
+    if time_limit is not None:
+        raise InputError(
+            f"study {study.name!r} is not a global of a Python file, so its tasks run in this "
+            "process: expected no time limit"
+        )
     tell(
         f"{study.name}: the study is not a global of a Python file, so its tasks run one after "
         "the other in this process",
@@ -157,16 +194,14 @@ def _compute(
 def _merge(
     study: Study, folder: RunFolder, grid: Grid, manifest: dict[str, Any]
 ) -> tuple[xr.Dataset, int]:
-    parts = [folder.read(number) for number in range(folder.count)]
+    parts = [_read_or_discard(folder, number) for number in range(folder.count)]
     datasets = [dataset for dataset, _ in parts]
     outcomes = [outcome for _, outcome in parts]
     for number, problem in find_conflicts(datasets, grid).items():
         datasets[number] = None
         message = f"the returned dataset {problem}"
         outcomes[number] = Outcome("failed", message, outcomes[number].seconds)
-        folder.record(number, outcomes[number])
-        # so that --resume computes it again
-        folder.part(number).unlink()
+        folder.discard(number, outcomes[number])
     arguments = {"grid": grid, "variant": manifest["variant"]}
     attributes = provenance("Study.run", arguments, seed=study.seed)
     attributes |= {"study": study.name, "study_manifest": manifest}
@@ -186,12 +221,25 @@ def _merge(
     return combined, sum(one.status != "ok" for one in outcomes)
 
 
-def _complete_result(out: Path, manifest: dict[str, Any]) -> xr.Dataset | None:
-    if not out.exists():
+def _read_or_discard(folder: RunFolder, number: int) -> tuple[xr.Dataset | None, Outcome]:
+    try:
+        return folder.read(number)
+    except ResultsError as error:
+        outcome = Outcome("failed", f"ResultsError: {error}")
+        folder.discard(number, outcome)
+        return None, outcome
+
+
+def _complete_result(
+    study: Study, out: Path, folder: RunFolder, manifest: dict[str, Any], progress: bool
+) -> xr.Dataset | None:
+    if folder.read_manifest() is not None or not out.exists():
         return None
     try:
         dataset = open_results(out)
     except ResultsError:
         return None
-    same = dataset.attrs.get("study_manifest") == manifest
-    return dataset if same and bool((dataset["task_status"] == "ok").all()) else None
+    if dataset.attrs.get("study_manifest") != manifest or (dataset["task_status"] != "ok").any():
+        return None
+    tell(f"{study.name}: {out} is complete, nothing is left to do", show=progress)
+    return dataset

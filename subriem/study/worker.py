@@ -9,8 +9,10 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,24 @@ from subriem.errors import InputError, InputTypeError
 from subriem.results import provenance, save, validate
 from subriem.study.definition import FILLED_IN, Study
 from subriem.study.loading import load_study
+from subriem.study.parts import mark_running, write_part
 
 __all__ = [
     "OUTCOME",
+    "STARTED",
     "Outcome",
     "TaskCall",
     "compute_part",
     "execute",
     "leave_with_parent",
+    "serve",
     "write_failure",
 ]
 
 #: Attribute of a part file that holds the outcome.
 OUTCOME = "task_outcome"
+#: What a worker answers when a task begins.
+STARTED = "started"
 
 _LONGEST_MESSAGE = 500
 
@@ -95,13 +102,41 @@ class Outcome:
     traceback: str = ""
 
 
-def execute(call: TaskCall) -> Outcome:
+def serve(connection: Connection) -> None:
+    """Run in a worker: answer calls until the other end closes.
+
+    Each call is answered by `STARTED`, when the study is loaded and the task begins, and by its
+    outcome.
+
+    Parameters
+    ----------
+    connection
+        Where calls come from and answers go.
+
+    Examples
+    --------
+    >>> here, there = multiprocessing.Pipe()
+    >>> here.send(TaskCall(0, {}, None, "a.nc", "none.py", "x"))
+    >>> here.send(None)
+    >>> serve(there)
+    >>> here.recv().status
+    'failed'
+    """
+    leave_with_parent()
+    with suppress(EOFError, OSError):
+        while (call := connection.recv()) is not None:
+            connection.send(execute(call, started=lambda: connection.send(STARTED)))
+
+
+def execute(call: TaskCall, started: Callable[[], None] = lambda: None) -> Outcome:
     """Run one task in a worker: load the study, compute, write the part.
 
     Parameters
     ----------
     call
         The task.
+    started
+        Called when the study is loaded and the task begins.
 
     Returns
     -------
@@ -117,6 +152,7 @@ def execute(call: TaskCall) -> Outcome:
         study = load_study(call.study_file, call.study_name)
     except (Exception, SystemExit) as error:
         return _failure(error, 0.0)
+    started()
     return compute_part(study, call)
 
 
@@ -142,9 +178,10 @@ def compute_part(study: Study, call: TaskCall) -> Outcome:
     """
     start = time.perf_counter()
     try:
-        dataset = compute_point(study, call.point, call.variant)
-        outcome = Outcome("ok", seconds=time.perf_counter() - start)
-        save(dataset.assign_attrs({OUTCOME: vars(outcome)}), call.part)
+        with mark_running(Path(call.part)):
+            dataset = compute_point(study, call.point, call.variant)
+            outcome = Outcome("ok", seconds=time.perf_counter() - start)
+            write_part(dataset.assign_attrs({OUTCOME: vars(outcome)}), Path(call.part))
     except (Exception, SystemExit) as error:
         return _failure(error, time.perf_counter() - start)
     return outcome
