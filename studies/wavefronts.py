@@ -34,7 +34,7 @@ def task(system: str, radius: float) -> xr.Dataset:
     vertical = np.linspace(-reach, reach, 161)
     front = sr.wavefront(structure, [0, 0, 0], radius, vertical=vertical, angles=120)
     # cut points are searched for between geodesics of a coarser grid
-    coarse = sr.sphere(structure, [0, 0, 0], radius, vertical=vertical[::8], angles=12)
+    coarse = sr.sphere(structure, [0, 0, 0], radius, vertical=vertical[::8], angles=8)
     cuts = {name: coarse[name] for name in coarse.data_vars if "cut" in coarse[name].dims}
     share = coarse["minimizing"].mean().assign_attrs(long_name="share of shortest geodesics")
     return front.assign({**cuts, "minimizing_share": share.assign_attrs(units="1")})

@@ -122,13 +122,12 @@ def balancedness(outputs: OutputMap, *, seed: int = 0) -> Balancedness:
         if one.layer == two.layer or len(one.rows) != len(two.rows):
             continue
         slopes = _slopes(one.rows, two.rows, tried)
-        for i, j in itertools.combinations_with_replacement(range(len(one.rows)), 2):
-            law = _law(one, two, i, j)
-            if not slopes[i, j] <= _TOLERANCE:
-                rejected += 1
-                continue
-            residual = max(residual, float(slopes[i, j]))
-            names.append(law)
+        upper = np.triu(np.ones_like(slopes, dtype=bool))
+        kept = upper & (slopes <= _TOLERANCE)
+        rejected += int(upper.sum() - kept.sum())
+        residual = max(residual, float(slopes[kept].max(initial=0.0)))
+        for i, j in np.argwhere(kept).tolist():
+            names.append(_law(one, two, i, j))
             first.append((one.rows[i], one.rows[j]))
             second.append((two.rows[i], two.rows[j]))
     return Balancedness((*names,), first, second, residual, rejected)

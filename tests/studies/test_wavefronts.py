@@ -48,7 +48,7 @@ def test_the_cut_points_of_the_heisenberg_sphere_lie_on_the_axis(result):
     states = front["cut_state"].transpose("cut", "coordinate").values
     states = states[np.isfinite(states).all(axis=1)]
     # a full circle of circumference 1 encloses 1 / (4 pi)
-    assert len(states) == 24  # twelve directions, up and down
+    assert len(states) == 16  # eight directions, up and down
     np.testing.assert_allclose(states[:, :2], 0, atol=1e-8)
     np.testing.assert_allclose(np.abs(states[:, 2]), 1 / (4 * math.pi), rtol=1e-8)
 
