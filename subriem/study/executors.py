@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import FrameType
 
 import psutil
 
@@ -173,9 +175,12 @@ def _run_in_processes(
     waiting = deque(calls)
     idle: list[_Worker] = []
     running: list[_Worker] = []
+    interrupted, restore = _notice_interrupts()
     deaths: Counter[int] = Counter()
     try:
         while waiting or running:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             while waiting and len(running) < workers:
                 worker = idle.pop() if idle else _start_worker(threads)
                 running.append(worker)
@@ -206,6 +211,7 @@ def _run_in_processes(
                 if outcome is not None:
                     yield call, outcome
     finally:
+        restore()
         for worker in idle:
             with contextlib.suppress(OSError):
                 worker.connection.send(None)
@@ -213,6 +219,26 @@ def _run_in_processes(
             worker.process.join(_LOOK_AFTER)
         for worker in [*idle, *running]:
             worker.kill()
+
+
+def _notice_interrupts() -> tuple[threading.Event, Callable[[], None]]:
+    """An event set by Ctrl-C, whose exception is lost where it hits a destructor; and its end."""
+    interrupted = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        return interrupted, lambda: None
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        before(number, frame)
+
+    def restore() -> None:
+        # closed from another thread, a generator cannot
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    return interrupted, restore
 
 
 def _wait_for_news(running: Sequence[_Worker], time_limit: float | None) -> Iterator[_Worker]:
