@@ -48,8 +48,7 @@ from geodesic_peers import (
 
 HERE = Path(__file__).parent
 TARGET = 1e-9
-ROUNDS, REPEATS = 2, 5
-BUDGET = 100
+ROUNDS, REPEATS, BUDGET = 2, 5, 100
 
 
 # ------------------------------------------------------------------ geodesics: ours

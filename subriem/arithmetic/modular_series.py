@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 
 import numpy as np
@@ -252,6 +252,12 @@ class ModularSeries:
                 series[k + 1, position, lanes] = sign * slope * pow(k + 1, -1, prime) % prime
 
 
+@cache
+def _library() -> ctypes.CDLL:
+    source = resources.files("subriem.arithmetic").joinpath("modular_series.c").read_text()
+    return load_library(source)
+
+
 def _run(
     nodes: np.ndarray,
     orders: int,
@@ -266,8 +272,7 @@ def _run(
     """Fill in all coefficients; -1, or the node with a vanishing denominator."""
     if compiler() is None:
         return _run_numpy(nodes, orders, prime, views, states, rates, sign)
-    source = resources.files("subriem.arithmetic").joinpath("modular_series.c").read_text()
-    library = load_library(source)
+    library = _library()
     inverses = np.zeros(
         len(nodes) * lanes if (nodes["op"] == _CODES["div"]).any() else 1, dtype=np.uint32
     )

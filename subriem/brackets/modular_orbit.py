@@ -229,6 +229,7 @@ def _attempt(
     if columns < n:
         covectors = generator.integers(0, prime, (n, columns))
     flow = ModularSeries(family.program, (False, False))
+    sampled = ModularSeries(family.program, (False, True))
     carry = None
     tried: list[int] = []
     ranks: list[int] = []
@@ -240,7 +241,7 @@ def _attempt(
         (state, _), _ = flow.solve(prime, [state, weights[:orders]], states=0)
         along = np.zeros((orders, family.weights, samples), dtype=np.int64)
         along[0] = drawn
-        _, (fields,) = ModularSeries(family.program, (False, True)).solve(prime, [state, along])
+        _, (fields,) = sampled.solve(prime, [state, along])
         momenta = np.zeros((orders, n, covectors.shape[1]), dtype=np.int64)
         momenta[0] = covectors
         if orders > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -30,6 +31,8 @@ Arithmetic = Literal["auto", "modular", "floating"]
 #: Structures up to this dimension and number of fields are also tried by exact brackets.
 _SMALL = 30
 _WORK = 2_000_000
+#: Networks up to so many parameters are written in CasADi.
+_WRITTEN = 2000
 #: First integrals are searched where they have at most so many coefficients.
 _UNKNOWNS = 5000
 
@@ -128,14 +131,16 @@ def orbit_dimension(
     single = True
     if at is not None:
         points, single = _read(target, at)
+    # written out once, whatever the number of points
+    family = _family(target, arithmetic, data)
     found = []
     for entries in points:
         if network and arithmetic != "modular":
-            found.append(_of_network(target, entries, arithmetic, certify, data, seed))
-        elif arithmetic == "floating":
+            found.append(_of_network(target, family, entries, certify, data, seed))
+        elif family is None:
             found.append(_floating(_as_structure(target), entries, certify, seed))
         else:
-            found.append(_rational(target, entries, arithmetic, certify, data, seed))
+            found.append(_rational(target, family, entries, arithmetic, certify, seed))
     dataset = orbit_dataset(
         found,
         target,
@@ -176,15 +181,32 @@ def _fractions(entries: Sequence[Any]) -> list[Fraction] | None:
         return None
 
 
+def _family(
+    target: Any, arithmetic: Arithmetic, data: Literal["given", "all"]
+) -> FieldFamily | None:
+    """The fields as one expression; None where the arithmetic has no use for it."""
+    if isinstance(target, Structure | FieldFamily):
+        return None if arithmetic == "floating" else field_family(target)
+    from subriem.network import OutputMap
+
+    if not isinstance(target, OutputMap) or arithmetic == "modular":
+        return field_family(target, data)  # refuses what is no target
+    if arithmetic == "floating" or target.dimension > _WRITTEN:
+        return None
+    try:
+        return field_family(target, data)
+    except InputError:
+        return None  # an operator has no CasADi form
+
+
 def _rational(
     target: Any,
+    family: FieldFamily,
     entries: Sequence[Any] | None,
     arithmetic: Arithmetic,
     certify: bool,
-    data: Literal["given", "all"],
     seed: int,
 ) -> Orbit:
-    family = field_family(target, data)
     point = None if entries is None else _fractions(entries)
     refused = ""
     if not family.rational:
@@ -346,8 +368,8 @@ def _floating(
 
 def _of_network(
     outputs: Any,
+    family: FieldFamily | None,
     entries: Sequence[Any] | None,
-    arithmetic: Arithmetic,
     certify: bool,
     data: Literal["given", "all"],
     seed: int,
@@ -355,15 +377,11 @@ def _of_network(
     """Modular where the network is written in CasADi as a rational map, floating otherwise."""
     from subriem.brackets.floating_orbit import floating_orbit
     from subriem.brackets.network_family import data_scope
-    from subriem.network import OutputMap
 
-    if not isinstance(outputs, OutputMap):
-        field_family(outputs)  # refuses what is no target
-    if arithmetic == "auto" and outputs.dimension <= 2000:
-        try:
-            return _rational(outputs, entries, "modular", certify, data, seed)
-        except InputError:
-            pass  # not rational, or with an operator that has no CasADi form
+    if family is not None:
+        # fields or a point that are not rational are refused
+        with contextlib.suppress(InputError):
+            return _rational(outputs, family, entries, "modular", certify, seed)
     at = None if entries is None else np.array(entries, dtype=np.float64)
     found = floating_orbit(outputs, data=data, at=at, seed=seed)
     return Orbit(

@@ -10,14 +10,13 @@ import numpy as np
 import xarray as xr
 
 from subriem.errors import InputError
-from subriem.results.plots import require_pyplot
+from subriem.results.plots import COLOURS, require_pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["draw_law_drift", "plot_law_counts", "plot_law_drift"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -175,4 +174,4 @@ def _names(results: Mapping[tuple[str, int], xr.Dataset]) -> list[str]:
 
 
 def _style(number: int) -> tuple[str, str]:
-    return _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+    return COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]

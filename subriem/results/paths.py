@@ -9,7 +9,7 @@ import xarray as xr
 
 from subriem.errors import InputError
 from subriem.results.labels import axis_label, made_by, picture_title, structure_name
-from subriem.results.plots import _COLOURS, require_pyplot
+from subriem.results.plots import COLOURS, require_pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,9 +76,9 @@ def plot_paths(
             continue
         axes.plot(
             *path.T,
-            color=_COLOURS[number % len(_COLOURS)],
-            ls=_STYLES[number // len(_COLOURS) % len(_STYLES)],
-            lw=1.4 if len(states) <= len(_COLOURS) else 0.8,
+            color=COLOURS[number % len(COLOURS)],
+            ls=_STYLES[number // len(COLOURS) % len(_STYLES)],
+            lw=1.4 if len(states) <= len(COLOURS) else 0.8,
             marker="." if few else "",
             ms=4,
         )

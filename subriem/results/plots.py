@@ -17,9 +17,10 @@ from subriem.errors import MissingDependencyError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_loss", "plot_outputs", "plot_spectrum", "require_pyplot"]
+__all__ = ["COLOURS", "plot_loss", "plot_outputs", "plot_spectrum", "require_pyplot"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Told apart by colour-blind readers too (Okabe, Ito).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -82,7 +83,7 @@ def plot_loss(orbits: Mapping[str, xr.Dataset], axes: Any = None) -> Axes:
     axes = _axes(axes)
     predicted = False
     for index, (label, orbit) in enumerate(orbits.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         least = float(orbit.attrs.get("minimum_loss", 0.0))
         time = orbit["time"].values
         prediction = orbit["predicted_loss"].values - least
@@ -148,8 +149,8 @@ def plot_spectrum(orbit: xr.Dataset, axes: Any = None) -> Axes:
     if "singular_values" in orbit:
         values = orbit["singular_values"].values
         chosen = np.unique(np.linspace(0, values.shape[1] - 1, 24).astype(int))
-        axes.plot(progress, np.maximum(values[:, chosen], 1e-300), color=_COLOURS[0], lw=0.7)
-    for name, colour in (("largest", _COLOURS[1]), ("smallest", _COLOURS[2])):
+        axes.plot(progress, np.maximum(values[:, chosen], 1e-300), color=COLOURS[0], lw=0.7)
+    for name, colour in (("largest", COLOURS[1]), ("smallest", COLOURS[2])):
         value = orbit[f"{name}_singular_value"].values
         axes.plot(progress, value, color=colour, lw=1.6, marker="o", ms=3, label=f"{name}")
     tolerance = orbit["rank_tolerance"].values
@@ -206,7 +207,7 @@ def plot_outputs(
         axes.plot(
             path[:, first],
             path[:, second],
-            color=_COLOURS[index % len(_COLOURS)],
+            color=COLOURS[index % len(COLOURS)],
             marker=_MARKERS[index % len(_MARKERS)],
             ms=4 - index % 3,
             lw=1.0,
