@@ -27,6 +27,7 @@ from .flows.horizontal_lift import horizontal_lift as horizontal_lift
 from .flows.losses import CrossEntropyLoss as CrossEntropyLoss
 from .flows.losses import SquaredLoss as SquaredLoss
 from .flows.stopping import stopping_time as stopping_time
+from .flows.training import train as train
 from .geodesics.abnormal import abnormal as abnormal
 from .geodesics.ball import ball as ball
 from .geodesics.conjugate import conjugate_time as conjugate_time

@@ -8,3 +8,5 @@ from .losses import Loss as Loss
 from .losses import SquaredLoss as SquaredLoss
 from .orbit import OrbitPoint as OrbitPoint
 from .stopping import stopping_time as stopping_time
+from .training import TrainingStep as TrainingStep
+from .training import train as train

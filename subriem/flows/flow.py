@@ -19,7 +19,7 @@ from subriem.flows.path_following import PathPoint
 from subriem.flows.path_lift import PathLift
 from subriem.flows.progress import watch_flow
 from subriem.flows.stiff import StiffFlow
-from subriem.flows.stopping import stopping_time
+from subriem.flows.stopping import default_tolerance, stopping_time
 from subriem.network import OutputMap
 
 __all__ = ["flow"]
@@ -27,6 +27,8 @@ __all__ = ["flow"]
 _KINDS = ("adapted", "straight", "gradient", "interpolated")
 # A flow without a step of its own is stored at this many times.
 _STORED = 25
+#: Steps of a flow along a known output path, by default.
+STEP_BUDGET = 200
 
 
 def flow(
@@ -40,7 +42,7 @@ def flow(
     start: Any = None,
     rtol: float = 1e-6,
     on_rank_loss: Literal["project", "stop"] = "project",
-    max_steps: int = 200,
+    max_steps: int = STEP_BUDGET,
     keep: Sequence[str] = LARGE_VARIABLES,
     callback: Callable[[OrbitPoint], bool | None] | None = None,
     progress: bool | None = None,
@@ -82,10 +84,11 @@ def flow(
         on their path far more closely in any case. Networks with kinks (ReLU) meet tight values
         only with many steps; see ``max_steps``.
     on_rank_loss : {"project", "stop"}
-        Go on as the projected flow, or stop, where D loses rank on the way.
+        Go on as the projected flow, or stop, where an adapted or straight flow loses rank.
     max_steps : int
-        Step budget on a known output path. Where ``rtol`` would need more, steps of an even
-        share are taken, and ``parameter_error`` says what accuracy that gave.
+        Step budget on a known output path, of an adapted or straight flow. Where ``rtol`` would
+        need more, steps of an even share are taken, and ``parameter_error`` says what accuracy
+        that gave.
     keep : sequence of str
         Which of the large variables ``outputs``, ``parameters``, ``singular_values`` to store.
         ``final_parameters`` is stored in any case.
@@ -147,7 +150,7 @@ def flow(
     horizon, times = _read_times(time, kind)
     initial = loss.excess(at.value, targets)
     if tolerance is None:
-        tolerance = 0.0 if time is not None else _default_tolerance(initial, at.value, targets)
+        tolerance = 0.0 if time is not None else default_tolerance(initial, at.value, targets)
     elif not (tolerance > 0 and math.isfinite(tolerance)):
         raise InputError(f"tolerance must be a positive number, got {tolerance}")
 
@@ -294,6 +297,14 @@ def _check(
         raise InputTypeError(f"max_steps must be a whole number, got {max_steps!r}")
     if max_steps < 1:
         raise InputError(f"max_steps must be at least 1, got {max_steps}")
+    if kind in ("gradient", "interpolated") and (on_rank_loss, max_steps) != (
+        "project",
+        STEP_BUDGET,
+    ):
+        raise InputError(
+            f"on_rank_loss and max_steps go with kind='adapted' and 'straight'; got {kind!r}, "
+            "whose integrator has no path to follow"
+        )
     unknown = set(keep) - set(LARGE_VARIABLES)
     if isinstance(keep, str) or unknown:
         raise InputError(f"keep must be a sequence out of {LARGE_VARIABLES}, got {keep!r}")
@@ -318,14 +329,6 @@ def _read_times(time: Any, kind: str) -> tuple[float | None, np.ndarray | None]:
     if values[0] < 0 or (np.diff(values) <= 0).any() or last <= 0:
         raise InputError("the times wanted must increase from 0 or later, and end after 0")
     return last, values
-
-
-def _default_tolerance(initial: float, x: torch.Tensor, y: torch.Tensor) -> float:
-    """1e-12 of the initial loss, unless the dtype cannot tell so small a loss from rounding."""
-    eps = torch.finfo(x.dtype).eps
-    distance = float(torch.linalg.vector_norm(x - y)) or 1.0
-    rounding = 1e2 * eps * float(torch.linalg.vector_norm(x) + torch.linalg.vector_norm(y))
-    return initial * max(1e-12, (rounding / distance) ** 2)
 
 
 def _record(

@@ -42,6 +42,11 @@ class Loss(ABC):
     Parameters
     ----------
     targets : ndarray, shape (N, Q)
+
+    Examples
+    --------
+    >>> isinstance(SquaredLoss([1.0, 2.0]), Loss)
+    True
     """
 
     #: The least value the loss can take on output space.
@@ -88,23 +93,73 @@ class Loss(ABC):
 
     @abstractmethod
     def value(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """C(x) for outputs x and fitted targets y, shape (NQ,) both."""
+        """C(x) for outputs x and fitted targets y.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        float
+        """
 
     @abstractmethod
     def excess(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """C(x) minus the minimum over output space, free of cancellation."""
+        """C(x) minus the minimum over output space, free of cancellation.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        float
+        """
 
     @abstractmethod
     def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """grad_x C, shape (NQ,)."""
+        """The gradient of C by the outputs.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
 
     @abstractmethod
     def curvature(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """The Hessian of C in output space, applied to v, shape (NQ,)."""
+        """The Hessian of C in output space, applied to v.
+
+        Parameters
+        ----------
+        x, v : Tensor, shape (NQ,)
+            Outputs, and a velocity of them.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
 
     @abstractmethod
     def minimizer(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The point of output space at which the Euclidean gradient flow from x ends."""
+        """The point of output space at which the Euclidean gradient flow from x ends.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
 
 
 class SquaredLoss(Loss):
@@ -145,7 +200,17 @@ class SquaredLoss(Loss):
         return f"SquaredLoss({self.targets.shape[0]} samples x {self.targets.shape[1]} outputs)"
 
     def value(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """C(x), dimensionless."""
+        """C(x), dimensionless.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        float
+        """
         return float(((x - y) ** 2).sum(dtype=torch.float64)) / (2 * self.samples)
 
     @property
@@ -154,19 +219,59 @@ class SquaredLoss(Loss):
         return float(self.samples)
 
     def excess(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """C(x), as the minimum is zero."""
+        """C(x), as the minimum is zero.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        float
+        """
         return self.value(x, y)
 
     def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """grad_x C = (x - y)/N."""
+        """grad_x C = (x - y)/N.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
         return (x - y) / self.samples
 
     def curvature(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """v/N."""
+        """v/N.
+
+        Parameters
+        ----------
+        x, v : Tensor, shape (NQ,)
+            Outputs, and a velocity of them.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
         return v / self.samples
 
     def minimizer(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The targets themselves."""
+        """The targets themselves.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
         return y
 
 
@@ -189,8 +294,10 @@ class CrossEntropyLoss(Loss):
     Raises
     ------
     InputError
-        If a label is not positive after smoothing, a row does not sum to one, or a class number
-        is out of range.
+        If a label is not positive after smoothing, a row does not sum to one, a class number
+        is out of range, or ``classes`` is given with label distributions.
+    InputTypeError
+        If the targets are not numbers.
 
     Examples
     --------
@@ -209,6 +316,10 @@ class CrossEntropyLoss(Loss):
                     f"class numbers must be in 0..{count - 1}, got {array.min()}..{array.max()}"
                 )
             array = np.eye(count)[array]
+        elif classes is not None:
+            raise InputError(
+                f"classes goes with class numbers; got it with labels of shape {array.shape}"
+            )
         elif array.ndim != 2:
             raise InputError(
                 f"targets have shape {array.shape} and dtype {array.dtype}; expected class numbers "
@@ -240,7 +351,17 @@ class CrossEntropyLoss(Loss):
         return x.view(self.targets.shape)
 
     def value(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """C(x), in nats."""
+        """C(x), in nats.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        float
+        """
         logs = torch.log_softmax(self._rows(x), 1)
         return -float((self._rows(y) * logs).sum(dtype=torch.float64)) / self.samples
 
@@ -250,25 +371,65 @@ class CrossEntropyLoss(Loss):
         return self.samples / float(self.targets.min())
 
     def excess(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """C(x) minus its minimum, as a mean Kullback-Leibler divergence (no cancellation)."""
+        """C(x) minus its minimum, as a mean Kullback-Leibler divergence (no cancellation).
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        float
+        """
         labels = self._rows(y).double()
         ratio = torch.log_softmax(self._rows(x).double(), 1) - labels.log()
         # KL(y|p) = sum y (r - 1 + exp(-r) ... ) written with expm1 keeps digits near zero.
         return float((labels * (torch.expm1(ratio) - ratio)).sum()) / self.samples
 
     def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """grad_x C = (softmax(x) - y)/N."""
+        """grad_x C = (softmax(x) - y)/N.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
         return ((torch.softmax(self._rows(x), 1) - self._rows(y)) / self.samples).reshape(-1)
 
     def curvature(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """(diag p - p p') v / N, a sample at a time."""
+        """(diag p - p p') v / N, a sample at a time.
+
+        Parameters
+        ----------
+        x, v : Tensor, shape (NQ,)
+            Outputs, and a velocity of them.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
         p = torch.softmax(self._rows(x), 1)
         rows = self._rows(v)
         product = p * rows - p * (p * rows).sum(1, keepdim=True)
         return (product / self.samples).reshape(-1)
 
     def minimizer(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Log y_ji shifted a sample at a time to the component sums of x, which the flow keeps."""
+        """Log y_ji shifted a sample at a time to the component sums of x, which the flow keeps.
+
+        Parameters
+        ----------
+        x, y : Tensor, shape (NQ,)
+            Outputs and fitted targets.
+
+        Returns
+        -------
+        Tensor, shape (NQ,)
+        """
         logs = self._rows(y).log()
         shift = (self._rows(x) - logs).mean(1, keepdim=True)
         return (logs + shift).reshape(-1)

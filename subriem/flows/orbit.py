@@ -51,6 +51,15 @@ class OrbitPoint:
     tracking_error, path_length : float
     parameters : Tensor, shape (K,)
     outputs : Tensor, shape (NQ,)
+
+    Examples
+    --------
+    >>> from subriem.flows import SquaredLoss, flow
+    >>> outputs = OutputMap(torch.nn.Linear(1, 1).double(), [[2.0]])
+    >>> seen: list[OrbitPoint] = []
+    >>> orbit = flow(outputs, SquaredLoss([1.0]), callback=seen.append)
+    >>> len(seen) == orbit.sizes["time"], seen[0].time
+    (True, 0.0)
     """
 
     time: float

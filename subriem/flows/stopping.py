@@ -1,12 +1,14 @@
-"""The a-priori stopping time of the adapted gradient flow."""
+"""Where to stop: the loss to reach, and the a-priori stopping time of the adapted flow."""
 
 from __future__ import annotations
 
 import math
 
+import torch
+
 from subriem.errors import InputError
 
-__all__ = ["stopping_time"]
+__all__ = ["default_tolerance", "stopping_time"]
 
 
 def stopping_time(initial_loss: float, tolerance: float, *, samples: int) -> float:
@@ -51,3 +53,30 @@ def stopping_time(initial_loss: float, tolerance: float, *, samples: int) -> flo
     if initial_loss <= tolerance:
         return 0.0
     return samples / 2 * math.log(initial_loss / tolerance)
+
+
+def default_tolerance(initial: float, x: torch.Tensor, y: torch.Tensor) -> float:
+    """1e-12 of the initial loss, unless the dtype cannot tell so small a loss from rounding.
+
+    Parameters
+    ----------
+    initial : float
+        The initial loss above its minimum.
+    x, y : Tensor, shape (NQ,)
+        Initial outputs and fitted targets.
+
+    Returns
+    -------
+    float
+        Absolute.
+
+    Examples
+    --------
+    >>> x, y = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    >>> default_tolerance(0.5, x, y)
+    5e-13
+    """
+    eps = torch.finfo(x.dtype).eps
+    distance = float(torch.linalg.vector_norm(x - y)) or 1.0
+    rounding = 1e2 * eps * float(torch.linalg.vector_norm(x) + torch.linalg.vector_norm(y))
+    return initial * max(1e-12, (rounding / distance) ** 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from subriem.errors import InputError, InputTypeError
 from subriem.factorization import NumericalRank
 from subriem.network.checks import check_outputs, refuse_batch_dependence
 from subriem.network.linearization import Linearization
+from subriem.network.parameter_space import ParameterSpace
 from subriem.network.reading import as_tensor
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["OutputMap"]
 
 
-class OutputMap:
+class OutputMap(ParameterSpace):
     """The outputs of a torch module on fixed inputs, as a map of its parameters.
 
     x : R^K -> R^{NQ}, the outputs of N samples with Q components each, stacked sample-major.
@@ -80,44 +80,13 @@ class OutputMap:
     def __init__(self, module: torch.nn.Module, inputs: Any, *, memory: int | None = None) -> None:
         if not isinstance(module, torch.nn.Module):
             raise InputTypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
-        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        for name, parameter in trained.items():
-            if torch.nn.parameter.is_lazy(parameter):
-                raise InputError(
-                    f"parameter {name!r} has no shape yet; expected an initialised module: "
-                    "evaluate it once"
-                )
-        if not trained or not sum(p.numel() for p in trained.values()):
-            raise InputError(
-                "the module has no parameter with requires_grad=True; expected at least one, as "
-                "the parameters are the state"
-            )
-        first = next(iter(trained.values()))
-        if first.dtype not in (torch.float32, torch.float64):
-            raise InputError(
-                f"the module's parameters are {first.dtype}; expected float32 or float64, in which "
-                "the factorizations exist: call module.double()"
-            )
-        kinds = {(p.dtype, str(p.device)) for p in module.parameters()}
-        if len(kinds) > 1:
-            raise InputError(
-                f"the module's parameters have several dtypes or devices, {sorted(map(str, kinds))}"
-                "; expected one (try module.double())"
-            )
-        self.module = module
-        self.dtype: torch.dtype = first.dtype
-        self.device: torch.device = first.device
-        self.shapes = {name: p.shape for name, p in trained.items()}
-        self._sizes = [p.numel() for p in trained.values()]
+        super().__init__(module)
         if memory is not None and (isinstance(memory, bool) or not isinstance(memory, Integral)):
             raise InputTypeError(f"memory must be a whole number of bytes, got {memory!r}")
         if memory is not None and memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, got {memory}")
         self.memory: int = memory or self._free_memory()
         self.inputs = self._as_inputs(inputs)
-        self.parameters = torch.cat([p.detach().reshape(-1) for p in trained.values()]).clone()
-        if not bool(torch.isfinite(self.parameters).all()):
-            raise InputError("the module's parameters have NaN or Inf; expected finite numbers")
         refuse_batch_dependence(module)
         sample_shape = check_outputs(self)
         self.samples: int = int(self.inputs.shape[0])
@@ -129,11 +98,6 @@ class OutputMap:
             f"OutputMap({type(self.module).__name__}: {self.samples} samples x {self.width} "
             f"outputs, {self.dimension} parameters, {dtype}, {self.device})"
         )
-
-    @property
-    def dimension(self) -> int:
-        """K, the number of trained parameters."""
-        return sum(self._sizes)
 
     @property
     def size(self) -> int:
@@ -159,40 +123,43 @@ class OutputMap:
             raise InputError(f"inputs have NaN or Inf, first in sample {int(bad)}")
         return tensor
 
-    # ------------------------------------------------------------------ parameters
+    # ------------------------------------------------------------------ evaluation
 
-    def flatten(self, parameters: Mapping[str, Any]) -> torch.Tensor:
-        """Stack parameters given by name into a vector of shape (K,).
+    def call(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """What the module returns for parameters given by name.
 
         Parameters
         ----------
-        parameters : mapping of str to array_like
+        names : dict of str to Tensor
+            Parameters by name.
+        inputs : Tensor, shape (N, ...)
 
         Returns
         -------
-        Tensor, shape (K,)
-
-        Raises
-        ------
-        InputError
-            If a name is missing or unknown, or a shape is wrong.
+        Tensor, shape (N, ...)
         """
-        if set(parameters) != set(self.shapes):
-            missing = sorted(set(self.shapes) - set(parameters))
-            unknown = sorted(set(parameters) - set(self.shapes))
-            raise InputError(f"parameters by name: missing {missing}, unknown {unknown}")
-        parts = []
-        for name, shape in self.shapes.items():
-            value = as_tensor(parameters[name], f"parameter {name!r}", self.dtype, self.device)
-            if value.shape != shape:
-                raise InputError(
-                    f"parameter {name!r} has shape {tuple(value.shape)}, expected {tuple(shape)}"
-                )
-            parts.append(value.reshape(-1))
-        return torch.cat(parts)
+        # The fused attention kernels have no second derivative; the plain one has.
+        with sdpa_kernel(SDPBackend.MATH):
+            # A copy, for a first layer that works in place.
+            return torch.func.functional_call(self.module, names, (inputs.clone(),))
 
-    def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Split a vector of shape (K,) into the named parameters (views of it).
+    def evaluate(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs as rows, one a sample, for parameters given by name.
+
+        Parameters
+        ----------
+        names : dict of str to Tensor
+            Parameters by name.
+        inputs : Tensor, shape (N, ...)
+
+        Returns
+        -------
+        Tensor, shape (N, Q)
+        """
+        return self.call(names, inputs).reshape(inputs.shape[0], self.width)
+
+    def flat(self, theta: torch.Tensor) -> torch.Tensor:
+        """Outputs of a parameter vector, stacked sample-major; differentiable.
 
         Parameters
         ----------
@@ -200,76 +167,13 @@ class OutputMap:
 
         Returns
         -------
-        dict of str to Tensor
-        """
-        if theta.shape != (self.dimension,):
-            raise InputError(
-                f"parameters: expected shape ({self.dimension},), got {tuple(theta.shape)}"
-            )
-        parts = torch.split(theta, self._sizes)
-        return {
-            name: part.view(shape)
-            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
-        }
-
-    def load(self, theta: Any) -> None:
-        """Write a parameter vector into the module (in place), for instance a trained one.
-
-        Parameters
-        ----------
-        theta : array_like or mapping, shape (K,)
-        """
-        values = self.unflatten(self.as_parameters(theta))
-        with torch.no_grad():
-            for name, parameter in self.module.named_parameters():
-                if name in values:
-                    parameter.copy_(values[name])
-
-    def as_parameters(self, at: Any = None) -> torch.Tensor:
-        """Read a point of parameter space: a vector, a mapping by name, or None for the own one.
-
-        Parameters
-        ----------
-        at : array_like, mapping or None
-
-        Returns
-        -------
-        Tensor, shape (K,)
+        Tensor, shape (NQ,)
 
         Raises
         ------
         InputError
-            If the shape is wrong or entries are not finite.
+            If the shape is wrong.
         """
-        if at is None:
-            return self.parameters
-        if isinstance(at, Mapping):
-            at = self.flatten(at)
-        return self._vector(at, self.dimension, "parameters")
-
-    def _vector(self, value: Any, size: int, name: str) -> torch.Tensor:
-        vector = as_tensor(value, name, self.dtype, self.device)
-        if vector.shape != (size,):
-            raise InputError(f"{name}: expected shape ({size},), got {tuple(vector.shape)}")
-        if not bool(torch.isfinite(vector).all()):
-            raise InputError(f"{name}: NaN or Inf; expected finite numbers")
-        return vector
-
-    # ------------------------------------------------------------------ evaluation
-
-    def call(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-        """What the module returns for parameters given by name."""
-        # The fused attention kernels have no second derivative; the plain one has.
-        with sdpa_kernel(SDPBackend.MATH):
-            # A copy, for a first layer that works in place.
-            return torch.func.functional_call(self.module, names, (inputs.clone(),))
-
-    def evaluate(self, names: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs as rows, shape (N, Q), for parameters given by name."""
-        return self.call(names, inputs).reshape(inputs.shape[0], self.width)
-
-    def flat(self, theta: torch.Tensor) -> torch.Tensor:
-        """Outputs stacked sample-major, shape (NQ,), of a parameter vector; differentiable."""
         return self.evaluate(self.unflatten(theta), self.inputs).reshape(-1)
 
     def __call__(self, at: Any = None) -> torch.Tensor:
@@ -297,6 +201,11 @@ class OutputMap:
         Returns
         -------
         Linearization
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         return Linearization(self, self.as_parameters(at))
 
@@ -311,6 +220,11 @@ class OutputMap:
         Returns
         -------
         Tensor, shape (NQ,) or (B, NQ)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         return self.linearize(at).jvp(v)
 
@@ -325,6 +239,11 @@ class OutputMap:
         Returns
         -------
         Tensor, shape (K,) or (B, K)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         return self.linearize(at).vjp(w)
 
@@ -341,8 +260,8 @@ class OutputMap:
 
         Raises
         ------
-        InputError
-            If it does not fit the memory allowed.
+        InputError, InputTypeError
+            As `jvp`, and if it does not fit the memory allowed.
         """
         return self.linearize(at).jacobian()
 
@@ -356,6 +275,11 @@ class OutputMap:
         Returns
         -------
         Tensor, shape (NQ, NQ)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         return self.linearize(at).gram
 
@@ -383,6 +307,8 @@ class OutputMap:
         InputError
             If the module has an operator without a CasADi form (it is named), or the rows of D
             are not independent and the metric needs them to be.
+        InputTypeError
+            If the module does not return one floating tensor.
 
         Examples
         --------
@@ -407,6 +333,11 @@ class OutputMap:
         -------
         Tensor, shape (K,) or (B, K)
 
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
+
         Examples
         --------
         >>> outputs = OutputMap(torch.nn.Linear(1, 1).double(), [[0.0], [1.0]])
@@ -427,6 +358,11 @@ class OutputMap:
         Returns
         -------
         Tensor, shape (NQ,) or (B, NQ)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         return self.linearize(at).project(v)
 
@@ -440,6 +376,11 @@ class OutputMap:
         Returns
         -------
         Tensor, shape (min(NQ, K),)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         values = self.linearize(at).rank().singular_values
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
@@ -456,5 +397,10 @@ class OutputMap:
         Returns
         -------
         NumericalRank
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If an argument is not finite numbers of that shape.
         """
         return self.linearize(at).rank(tolerance)
