@@ -99,14 +99,14 @@ class TaylorMethod:
         How many tangent vectors z' = (df/dy) z follow each solution. A row of ``initial`` is then
         y, z_1, z_2, ....
     engine : {"compiled", "batch"}, optional
-        By default the first where a C compiler is found, else the second.
+        By default the first on the CPU where a C compiler is found, else the second.
     device : str or torch.device
         Of the batch engine.
 
     Raises
     ------
     InputError
-        If the engine is not known.
+        If the engine is not known, or compiled code is asked for on another device.
     MissingDependencyError
         If compiled code is asked for and there is no C compiler.
 
@@ -130,6 +130,11 @@ class TaylorMethod:
     ) -> None:
         if engine not in (None, "compiled", "batch"):
             raise InputError(f"engine: expected 'compiled' or 'batch', got {engine!r}")
+        elsewhere = str(device).partition(":")[0] != "cpu"
+        if elsewhere and engine == "compiled":
+            raise InputError(f"device: compiled code runs on the CPU, got {device!r}")
+        if elsewhere:
+            engine = "batch"
         self.recurrences = Recurrences(Program(function))
         self.groups = [list(group) for group in groups]
         self.tangents = tangents

@@ -193,6 +193,14 @@ class BracketFamily:
         """Whether the brackets of a length are expected to take few enough instructions.
 
         From a length to the next their number grows about threefold.
+
+        Parameters
+        ----------
+        length : int
+
+        Returns
+        -------
+        bool
         """
         shorter = self.of_length(length - 1) if length > 2 else []
         if not shorter:
@@ -232,6 +240,12 @@ def bracket_family(structure: Structure, drift: bool = False) -> BracketFamily:
     ------
     InputTypeError
         If it is not a structure.
+
+    Examples
+    --------
+    >>> plane = Structure.define("plane", "x y", lambda q: [(1, 0), (0, q.x)])
+    >>> bracket_family(plane) is bracket_family(plane)
+    True
     """
     require_structure(structure)
     return structure.cached(("family", drift), lambda: BracketFamily(structure, drift))

@@ -53,6 +53,15 @@ class ConservationLaws:
         How each law was verified.
     prime, seed : int
         Of the ranks.
+
+    Examples
+    --------
+    >>> from subriem.models import linear_network
+    >>> laws = conservation_laws(linear_network([2, 1, 1]))
+    >>> laws.expressions
+    ('U1[:,0]·U1[:,0] - U2[0,0]^2',)
+    >>> laws([1.0, 2.0, 3.0])
+    array([-4.])
     """
 
     family: FieldFamily
@@ -225,7 +234,8 @@ def conservation_laws(
     Raises
     ------
     InputError
-        If the fields are not rational, the degree is below 1 or the systems are too large.
+        If the fields are not rational, the degree is below 1, ``data`` does not fit or the systems
+        are too large.
     InputTypeError
         If ``target`` is of another kind.
     MissingDependencyError

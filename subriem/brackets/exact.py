@@ -60,6 +60,15 @@ class CertifiedFlag:
         How constants were read, and how the flag was closed.
     reason : str
         Why the flag ends before it is closed; empty if it is.
+
+    Examples
+    --------
+    >>> martinet = Structure.define(
+    ...     "martinet", "x y z", lambda q: [(1, 0, 0), (0, 1, q.x**2 / 2)]
+    ... )
+    >>> flag = certified_flag(martinet, [0, 0, 0])
+    >>> flag.growth_vector, flag.method, flag.closed
+    ((2, 2, 3), 'exact', True)
     """
 
     lower: tuple[int, ...]

@@ -41,6 +41,13 @@ class FieldFamily:
         State to functions believed constant along all fields, a column.
     blocks : tuple of Block
         How the coordinates form matrices; empty if they do not.
+
+    Examples
+    --------
+    >>> turn = Structure.define("turn", "x y", lambda q: [(-q.y, q.x)])
+    >>> family = field_family(turn)
+    >>> family.dimension, family.count, family.scope
+    (2, 1, 'all controls')
     """
 
     name: str
@@ -135,6 +142,8 @@ def field_family(target: Any, data: Literal["given", "all"] = "given") -> FieldF
     ------
     InputTypeError
         If ``target`` is none of them.
+    InputError
+        If ``data`` is neither, or is ``"all"`` for something else than an `OutputMap`.
 
     Examples
     --------
@@ -142,6 +151,7 @@ def field_family(target: Any, data: Literal["given", "all"] = "given") -> FieldF
     >>> field_family(s)
     FieldFamily s: 2 coordinates, 1 fields
     """
+    check_data(target, data)
     if isinstance(target, FieldFamily):
         return target
     if isinstance(target, GradientStructure):
@@ -185,6 +195,27 @@ def field_family(target: Any, data: Literal["given", "all"] = "given") -> FieldF
     )
 
 
+def check_data(target: Any, data: str) -> None:
+    """Refuse a word for the data that is not known, or that the target has no use for.
+
+    Parameters
+    ----------
+    target : Structure, OutputMap or FieldFamily
+    data : str
+
+    Raises
+    ------
+    InputError
+        See `field_family`.
+    """
+    if data not in ("given", "all"):
+        raise InputError(f"data: expected 'given' or 'all', got {data!r}")
+    if data == "all" and isinstance(target, Structure | FieldFamily):
+        raise InputError(
+            "data: 'all' goes with an OutputMap; the fields of a structure are what they are"
+        )
+
+
 def training_family(
     target: Any,
     *,
@@ -215,6 +246,8 @@ def training_family(
     ------
     InputError
         If neither is given, or the cometric has another shape.
+    InputTypeError
+        If ``target`` is none of them.
 
     Notes
     -----

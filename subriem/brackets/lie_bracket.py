@@ -71,6 +71,8 @@ def named_bracket(structure: Structure, name: str) -> ca.SX:
     ------
     InputError
         If the name is not a bracket, or a letter is unknown.
+    InputTypeError
+        If the first argument is not a structure.
 
     Examples
     --------

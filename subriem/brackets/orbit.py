@@ -16,7 +16,7 @@ from subriem.arithmetic.exact import evaluate_exact
 from subriem.arithmetic.prime_field import RATIONAL
 from subriem.brackets.certificate import exact_entries
 from subriem.brackets.exact import CertifiedFlag, certified_flag
-from subriem.brackets.field_family import FieldFamily, field_family
+from subriem.brackets.field_family import FieldFamily, check_data, field_family
 from subriem.brackets.flag import lie_flag
 from subriem.brackets.modular_orbit import VerifiedLaws, base_point, modular_orbit, verify_laws
 from subriem.brackets.orbit_result import Orbit, orbit_dataset
@@ -101,7 +101,8 @@ def orbit_dimension(
     Raises
     ------
     InputError
-        If the point does not fit, or the arithmetic cannot treat the fields.
+        If the point does not fit, the arithmetic cannot treat the fields, or ``data`` is not known
+        or is ``"all"`` for something else than an `OutputMap`.
     InputTypeError
         If ``target`` is of another kind.
     NumericalError
@@ -126,6 +127,7 @@ def orbit_dimension(
     """
     if arithmetic not in ("auto", "modular", "floating"):
         raise InputError(f"arithmetic: expected auto, modular or floating, got {arithmetic!r}")
+    check_data(target, data)
     network = not isinstance(target, Structure | FieldFamily)
     points: list[Any] = [None]
     single = True

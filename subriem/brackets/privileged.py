@@ -65,6 +65,15 @@ class PrivilegedCoordinates:
         A, with the columns Y_j(q_0).
     corrections : tuple of dict
         For each z_j the polynomial y_j - z_j: coefficients by exponents of y_1, ..., y_n.
+
+    Examples
+    --------
+    >>> martinet = Structure.define(
+    ...     "martinet", "x y z", lambda q: [(1, 0, 0), (0, 1, q.x**2 / 2)]
+    ... )
+    >>> z = privileged_coordinates(martinet, [0, 0, 0])
+    >>> z.names, z.weights, z.brackets
+    (('z1', 'z2', 'z3'), (1, 1, 3), ('f1', 'f2', '[f1,[f1,f2]]'))
     """
 
     structure: str

@@ -20,6 +20,8 @@ from subriem.structure import Structure, require_structure
 
 __all__ = ["exponential", "read_start"]
 
+_RTOL = 1e-10
+
 
 def exponential(
     structure: Structure,
@@ -27,7 +29,7 @@ def exponential(
     covector: Any,
     time: Any,
     *,
-    rtol: float = 1e-10,
+    rtol: float = _RTOL,
     symplectic_step: float | None = None,
     engine: str | None = None,
     device: Any = "cpu",
@@ -48,15 +50,15 @@ def exponential(
         and all of one sign. On the geodesic of p, speed is sqrt(2 H), constant.
     rtol : float
         Relative tolerance of the Taylor method, 1e-14 to 1e-3: each step's last terms against
-        the size of the state, and of the covector.
+        the size of the state, and of the covector. Not with a symplectic step.
     symplectic_step : float, optional
         Use the symplectic Gauss collocation of order 8 with steps of this length instead, for
         long times: H stays within a fixed bound, its error does not grow. See
         `subriem.geodesics.symplectic`.
     engine : {"compiled", "batch"}, optional
-        C code, or Torch tensors; by default the first where a C compiler is found.
+        C code, or Torch tensors; by default the first on the CPU where a C compiler is found.
     device : str or torch.device
-        Of the batch engine.
+        Of the batch engine; not with a symplectic step.
     strict : bool
         Raise where a geodesic ends early.
 
@@ -135,6 +137,11 @@ def exponential(
     else:
         if not (isinstance(symplectic_step, int | float) and 0 < symplectic_step < math.inf):
             raise InputError(f"symplectic_step: expected a length > 0, got {symplectic_step!r}")
+        if (rtol, str(device)) != (_RTOL, "cpu"):
+            raise InputError(
+                "rtol and device go with the Taylor method; got them with a symplectic_step, which "
+                "alone decides the accuracy, on the CPU"
+            )
         gauss = collocation_method(structure, engine)
         found = gauss.solve(q, p, times, float(symplectic_step))
         attributes["engine"] = gauss.engine

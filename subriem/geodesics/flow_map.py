@@ -28,6 +28,13 @@ class FlowMap(NamedTuple):
         Position in `subriem.arithmetic.taylor_method.STATUSES`; 0 is "ok".
     event_time : ndarray, shape (B,)
         Where the geodesic ended early; numbers after it are NaN.
+
+    Examples
+    --------
+    >>> line = Structure.define("line", "x", lambda q: [(1,)])
+    >>> points = flow_map(line, [[0.0]], [[2.0]], [0.0, 3.0])
+    >>> points.state[0, :, 0], points.state_jacobian[0, -1]
+    (array([0., 6.]), array([[3.]]))
     """
 
     state: np.ndarray

@@ -46,6 +46,8 @@ def unit_covectors(
     ------
     InputError
         If the structure is not bracket-generating at the point, or a shape does not fit.
+    InputTypeError
+        If the first argument is not a structure.
 
     Examples
     --------

@@ -246,6 +246,8 @@ def change_coordinates(
     InputError
         If the two are not inverse to each other at sample points of the chart, or a shape does
         not fit.
+    InputTypeError
+        If an argument is of a wrong kind.
 
     Examples
     --------

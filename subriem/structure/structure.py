@@ -167,18 +167,6 @@ class Structure(SymbolicModel):
 
     # ------------------------------------------------------------------ numbers
 
-    def frame_at(self, at: Any) -> np.ndarray:
-        """F(q) at one point, shape (n, m), or at a batch, shape (B, n, m)."""
-        return self.evaluate("frame", self.frame, at)
-
-    def metric_at(self, at: Any) -> np.ndarray:
-        """G(q) at one point, shape (m, m), or at a batch, shape (B, m, m)."""
-        return self.evaluate("metric", self.metric, at)
-
-    def drift_at(self, at: Any) -> np.ndarray:
-        """The drift at one point, shape (n,), or at a batch, shape (B, n)."""
-        return self.evaluate("drift", self.drift, at)[..., 0]
-
     def velocity(self, at: Any, control: Any) -> np.ndarray:
         """The velocity F(q) u, plus the drift where there is one.
 
@@ -221,6 +209,8 @@ class Structure(SymbolicModel):
         ------
         InputError
             If the covectors do not fit.
+        InputTypeError
+            If an argument is not numbers.
         """
         points = self.points(at)
         covectors = read_points(self.coordinates, covector, "covector")
@@ -232,7 +222,22 @@ class Structure(SymbolicModel):
         return np.asarray(0.5 * (momenta * controls).sum(axis=-1))
 
     def inside(self, at: Any) -> np.ndarray:
-        """Whether points lie inside the chart, shape () or (B,)."""
+        """Whether points lie inside the chart.
+
+        Parameters
+        ----------
+        at : points
+            One point, or a batch: see `read_points`.
+
+        Returns
+        -------
+        ndarray of bool, shape () or (B,)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points of this structure.
+        """
         points = self.points(at)
         if not self.margins.shape[0]:
             return np.ones(points.shape[:-1], dtype=bool)
@@ -240,11 +245,42 @@ class Structure(SymbolicModel):
         return np.asarray((margins > 0).all(axis=-1))
 
     def wrap(self, at: Any) -> np.ndarray:
-        """Points with periodic coordinates brought to the half-open period around 0."""
+        """Points with periodic coordinates brought to the half-open period around 0.
+
+        Parameters
+        ----------
+        at : points
+            One point, or a batch: see `read_points`.
+
+        Returns
+        -------
+        ndarray, shape (n,) or (B, n)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points of this structure.
+        """
         return wrap(self.coordinates, self.periods, self.points(at))
 
     def sample(self, count: int, generator: np.random.Generator | None = None) -> np.ndarray:
-        """Random points inside the chart, shape (count, n): see `sample_chart`."""
+        """Random points inside the chart, on the scale of its periods and bounds, else of 1.
+
+        Parameters
+        ----------
+        count : int
+        generator : numpy.random.Generator, optional
+            By default seeded with 0.
+
+        Returns
+        -------
+        ndarray, shape (count, n)
+
+        Raises
+        ------
+        InputError
+            If a thousand draws a point do not fall inside the chart.
+        """
         try:
             return sample_chart(
                 self.coordinates, self.periods, self.bounds, self.inside, count, generator
@@ -394,7 +430,22 @@ class Structure(SymbolicModel):
         )
 
     def restrict(self, fields: Sequence[int | str]) -> Structure:
-        """The structure spanned by some of the fields, by number or name."""
+        """The structure spanned by some of the fields, with their inner products.
+
+        Parameters
+        ----------
+        fields : sequence of int or str
+            Numbers or names.
+
+        Returns
+        -------
+        Structure
+
+        Raises
+        ------
+        InputError
+            If there is none, one is unknown, or one is named twice.
+        """
         from subriem.structure.combinations import restrict
 
         return restrict(self, fields)
@@ -409,7 +460,28 @@ class Structure(SymbolicModel):
         periodic: Sequence[str] | Mapping[str, float] = (),
         domain: Mapping[str, tuple[Any, Any]] | Callable[..., Any] | None = None,
     ) -> Structure:
-        """The same structure in other coordinates: see `subriem.structure.combinations`."""
+        """The same structure in other coordinates z = phi(q): fields (d phi) f at phi^-1(z).
+
+        Parameters
+        ----------
+        coordinates : str or sequence of str
+            Names of the new coordinates, as many as the old.
+        forward, inverse : callable
+            phi and its inverse, from coordinates (and parameters) to a tuple.
+        name : str, optional
+        periodic, domain
+            Of the new coordinates, as in `define`; the old chart is carried over besides.
+
+        Returns
+        -------
+        Structure
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If the two are not inverse to each other at sample points of the chart, or a shape or a
+            kind does not fit.
+        """
         from subriem.structure.combinations import change_coordinates
 
         return change_coordinates(

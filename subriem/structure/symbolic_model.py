@@ -113,7 +113,19 @@ class SymbolicModel:
         return np.array(list(self.parameters.values()), dtype=np.float64)
 
     def cached(self, key: Hashable, build: Callable[[], T]) -> T:
-        """What ``build`` makes, made once for this structure and kept under ``key``."""
+        """What ``build`` makes, made once for this structure and kept under ``key``.
+
+        Parameters
+        ----------
+        key : hashable
+        build : callable
+            Without arguments.
+
+        Returns
+        -------
+        object
+            What ``build`` returned when it was first called for this key.
+        """
         if key not in self._cache:
             self._cache[key] = build()
         return self._cache[key]
@@ -136,7 +148,23 @@ class SymbolicModel:
         )
 
     def points(self, at: Any, what: str = "point") -> np.ndarray:
-        """Read one point or a batch; see `read_points`."""
+        """Read one point or a batch; see `read_points`.
+
+        Parameters
+        ----------
+        at : points
+        what : str
+            What an error calls them.
+
+        Returns
+        -------
+        ndarray, shape (n,) or (B, n)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points in these coordinates.
+        """
         return read_points(self.coordinates, at, what)
 
     def evaluate(self, name: str, expression: ca.SX, at: Any) -> np.ndarray:
@@ -152,6 +180,11 @@ class SymbolicModel:
         Returns
         -------
         ndarray, shape (..., r, c)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points in these coordinates.
         """
         points = self.points(at)
         function = self.cached(("function", name), lambda: self.function(expression))
@@ -160,3 +193,60 @@ class SymbolicModel:
         # CasADi stores column by column
         shaped = values.reshape(-1, columns, rows).transpose(0, 2, 1)
         return shaped.reshape(*points.shape[:-1], rows, columns)
+
+    def frame_at(self, at: Any) -> np.ndarray:
+        """The frame F(q).
+
+        Parameters
+        ----------
+        at : points
+            One point, or a batch: see `read_points`.
+
+        Returns
+        -------
+        ndarray, shape (n, m) or (B, n, m)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points of this structure.
+        """
+        return self.evaluate("frame", self.frame, at)
+
+    def metric_at(self, at: Any) -> np.ndarray:
+        """The inner products G(q) of the frame fields.
+
+        Parameters
+        ----------
+        at : points
+            One point, or a batch: see `read_points`.
+
+        Returns
+        -------
+        ndarray, shape (m, m) or (B, m, m)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points of this structure.
+        """
+        return self.evaluate("metric", self.metric, at)
+
+    def drift_at(self, at: Any) -> np.ndarray:
+        """The drift f_0(q); zero where there is none.
+
+        Parameters
+        ----------
+        at : points
+            One point, or a batch: see `read_points`.
+
+        Returns
+        -------
+        ndarray, shape (n,) or (B, n)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If they are not points of this structure.
+        """
+        return self.evaluate("drift", self.drift, at)[..., 0]

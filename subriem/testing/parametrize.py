@@ -44,13 +44,12 @@ def parametrize_with_checks(targets: Iterable[Any]) -> pytest.MarkDecorator:
 
     Examples
     --------
-    ::
-
-        from subriem.testing import parametrize_with_checks
-
-        @parametrize_with_checks([hovercraft(), "trailers"])
-        def test_models(model, check):
-            check(model)
+    >>> from subriem.models import hopf
+    >>> @parametrize_with_checks([hopf(), "heisenberg"])
+    ... def test_models(model, check):
+    ...     check(model)
+    >>> [mark.name for mark in test_models.pytestmark]
+    ['parametrize']
     """
     try:
         import pytest
