@@ -15,6 +15,12 @@ import subriem as sr
 
 TIGHT = {"rtol": 3e-9, "max_steps": 5000}
 
+
+def tight(kind: str) -> dict[str, float]:
+    """The options of `TIGHT` that a kind of flow has: a step budget goes with a known path."""
+    return TIGHT if kind in ("adapted", "straight") else {"rtol": 3e-9}
+
+
 # ---------------------------------------------------------------------- closed forms
 
 
@@ -93,7 +99,7 @@ def test_balancedness_is_conserved(kind: str, tau: float | None) -> None:
     outputs = deep_linear()
     loss = sr.SquaredLoss(normal(2, 3, seed=6))
     horizon = 0.7 if kind == "straight" else 2.4
-    orbit = sr.flow(outputs, loss, kind, tau=tau, time=horizon, **TIGHT)
+    orbit = sr.flow(outputs, loss, kind, tau=tau, time=horizon, **tight(kind))
     first = balances(outputs, orbit.parameters.values[0])
     last = balances(outputs, orbit.parameters.values[-1])
     assert orbit.loss[-1] < 0.5 * orbit.loss[0]
@@ -167,8 +173,8 @@ def test_an_orthogonal_reparametrization_changes_nothing(kind: str, tau: float |
     assert turned.dimension == outputs.dimension
     loss = sr.SquaredLoss(y)
     times = [0.5, 3.0]
-    one = sr.flow(outputs, loss, kind, tau=tau, time=times, **TIGHT)
-    other = sr.flow(turned, loss, kind, tau=tau, time=times, **TIGHT)
+    one = sr.flow(outputs, loss, kind, tau=tau, time=times, **tight(kind))
+    other = sr.flow(turned, loss, kind, tau=tau, time=times, **tight(kind))
     assert relative(other.outputs, one.outputs) < 1e-7
     assert relative(other.path_length, one.path_length) < 1e-7
     assert relative(other.singular_values, one.singular_values) < 1e-7
