@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from subriem.study.console import (
     EXIT_FAILED,
@@ -30,6 +31,40 @@ class _RunCommand(Command):
         # with a FILE the help is that of its study: `run` itself answers
         return None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options and, after a FILE, the variants of its study."""
+        found = super().shell_complete(ctx, incomplete)
+        from subriem.study.variant_names import variant_names
+
+        for word in ctx.params.get("words") or ():
+            if not word.startswith("-"):
+                found += [
+                    CompletionItem(f"--{name}", help=text)
+                    for name, text in variant_names(Path(word)).items()
+                    if f"--{name}".startswith(incomplete)
+                ]
+        return found
+
+
+def _complete_file(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _complete_target(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Models of the zoo, by their files, and files."""
+    import pkgutil
+
+    from subriem import models as zoo
+
+    names = sorted(info.name for info in pkgutil.iter_modules(zoo.__path__))
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    # files first: the script for bash forgets what came before them
+    return [*_complete_file(ctx, param, incomplete), *found]
+
 
 @click.group()
 @click.version_option(package_name="subriem")
@@ -41,7 +76,13 @@ def main() -> None:
 
 
 @main.command(cls=_RunCommand)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE [VARIANT]")
+@click.argument(
+    "words",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="FILE [VARIANT]",
+    shell_complete=_complete_file,
+)
 @run_options
 @click.option("--help", "show_help", is_flag=True, help="Show this message; with FILE, its flags.")
 @click.pass_context
@@ -98,6 +139,36 @@ def show(file: Path) -> None:
 
 
 @main.command(cls=Command)
+@click.argument("file", type=click.Path(path_type=Path), metavar="X.nc")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="X.html",
+    help="File to write; X.html beside X.nc by default.",
+)
+def report(file: Path, out: Path | None) -> None:
+    """Write one HTML page that shows a results file: figures, tables, failures, provenance.
+
+    The page needs no network: it can be sent, printed and kept. Needs the extra `report`:
+    pip install 'subriem[report]'.
+
+    \b
+    Examples:
+      subriem report results/adapted_flow.nc
+      subriem report results/adapted_flow.nc -o report.html
+    """  # noqa: D301
+    from subriem.errors import InputError
+    from subriem.results import open_results, write_report
+
+    out = out or file.with_suffix(".html")
+    if out.resolve() == file.resolve():
+        raise InputError(f"the report would take the place of the results: name another than {out}")
+    path = write_report(open_results(file), out)
+    click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+@main.command(cls=Command)
 @click.argument("path", type=click.Path(path_type=Path), metavar="X.nc")
 def status(path: Path) -> None:
     """Say how far a run is: tasks that are done, running, failed and missing.
@@ -140,7 +211,9 @@ def models() -> None:
 
 
 @main.command(cls=Command)
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument(
+    "targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=_complete_target
+)
 def check(targets: tuple[str, ...]) -> None:
     """Check models: brackets, declared growth vectors, invariance, round trips.
 
@@ -166,3 +239,20 @@ def check(targets: tuple[str, ...]) -> None:
         sys.path.insert(0, os.getcwd())
     if not check_and_print(targets, Console(highlight=False)):
         raise click.exceptions.Exit(EXIT_FAILED)
+
+
+@main.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands, options, models and variants in a shell.
+
+    \b
+    Examples:
+      subriem completion bash > ~/.local/share/bash-completion/completions/subriem
+      subriem completion zsh > ~/.zfunc/_subriem
+      subriem completion fish > ~/.config/fish/completions/subriem.fish
+    """  # noqa: D301
+    found = get_completion_class(shell)
+    if found is None:  # pragma: no cover
+        raise click.UsageError(f"click cannot complete in {shell}")
+    click.echo(found(main, {}, "subriem", "_SUBRIEM_COMPLETE").source())

@@ -1,10 +1,13 @@
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 import types
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import subriem
@@ -72,7 +75,10 @@ def test_help_imports_nothing_heavy_and_is_quick():
     assert min(times) < 0.5
 
 
-@pytest.mark.parametrize("words", [["run"], ["show"], ["models"], ["check"], []])
+@pytest.mark.parametrize(
+    "words",
+    [["run"], ["show"], ["report"], ["status"], ["models"], ["check"], ["completion"], []],
+)
 def test_every_command_has_help(words):
     done = invoke(*words, "--help")
     assert done.exit_code == 0
@@ -127,6 +133,10 @@ def test_failed_tasks_end_with_1_and_are_named(file):
         (["show", "none.nc"], "there is no file none.nc"),
         (["show", "small.py"], "not a NetCDF4 file"),
         (["show"], "Missing argument"),
+        (["report", "none.nc"], "there is no file none.nc"),
+        (["report", "a.html", "-o", "./a.html"], "would take the place of the results"),
+        (["report", "a.nc", "--out", "."], "is a directory"),
+        (["completion", "cmd"], "'cmd' is not one of 'bash', 'zsh', 'fish'"),
         (["none"], "No such command"),
     ],
 )
@@ -191,10 +201,11 @@ def test_show_says_what_a_file_holds(tmp_path):
 
 
 def test_models_lists_the_zoo(monkeypatch):
+    assert subriem.models.available()  # loaded, so that it is what is there again afterwards
     zoo = types.ModuleType("subriem.models")
     zoo.available = lambda: {"linear_network": "x = W2 W1 z", "trailers": "a car [with] trailers"}
     monkeypatch.setitem(sys.modules, "subriem.models", zoo)
-    monkeypatch.setattr(subriem, "models", zoo, raising=False)
+    monkeypatch.setattr(subriem, "models", zoo)
     done = invoke("models")
     assert done.exit_code == 0, done.output
     assert "linear_network" in done.output
@@ -210,3 +221,79 @@ def test_the_module_is_the_command(file):
         cwd=file.parent,
     )
     assert (done.returncode, done.stdout) == (0, "largest 8\n")
+
+
+def test_report_writes_a_page_beside_the_file_or_where_it_is_told(file):
+    assert invoke("run", file, "--out", "a.nc", "--quiet").exit_code == 0
+    done = invoke("report", "a.nc")
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(r"a\.html \(\d\.\d MB\)\n", done.stdout)
+    page = (file.parent / "a.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "How large?" in page
+    assert invoke("report", "a.nc", "-o", "other.html").stdout.startswith("other.html (")
+
+
+def complete(words, incomplete):
+    """What the shell is told, by value."""
+    found = ShellComplete(main, {}, "subriem", "_SUBRIEM_COMPLETE").get_completions(
+        [str(word) for word in words], incomplete
+    )
+    return {item.value: item for item in found}
+
+
+def test_completion_knows_commands_models_variants_and_files(file):
+    assert {"report", "run"} <= complete([], "r").keys()
+    assert complete(["check"], "trai").keys() >= {"trailers"}
+    assert complete(["check"], "my_mod")["my_mod"].type == "file"
+    assert complete(["run"], "stud")["stud"].type == "file"
+    assert complete(["show"], "a")["a"].type == "file"
+    options = complete(["run", file], "--")
+    assert options["--more"].help == "a third power"
+    assert {"--wrong-one", "--workers", "--resume"} <= options.keys()
+    assert "--more" not in complete(["run"], "--")
+    assert "--more" not in complete(["run", "none.py"], "--")
+    (file.parent / "broken.py").write_text("def (")
+    assert "--workers" in complete(["run", "broken.py"], "--w")
+    assert complete(["completion"], "").keys() == {"bash", "zsh", "fish"}
+
+
+def test_completion_imports_nothing_heavy(file):
+    code = (
+        "import sys, os, subriem.cli\n"
+        "try: subriem.cli.main(prog_name='subriem')\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'casadi', 'xarray', 'numpy'} & set(sys.modules))"
+    )
+    words = {"COMP_WORDS": f"subriem run {file} --mo", "COMP_CWORD": "3"}
+    env = {**os.environ, **words, "_SUBRIEM_COMPLETE": "bash_complete"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.splitlines() == ["plain,--more", "set()"], done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_a_shell(shell):
+    done = invoke("completion", shell)
+    assert done.exit_code == 0
+    assert f"_SUBRIEM_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_the_script_completes_in_a_real_bash(file):
+    script = invoke("completion", "bash").stdout
+    ask = (
+        "compopt() { :; }\n"
+        "COMP_WORDS=(subriem check trail); COMP_CWORD=2; _subriem_completion subriem\n"
+        'echo "${COMPREPLY[@]}"'
+    )
+    # `subriem` is the one of this Python, installed or not
+    folder = file.parent / "bin"
+    folder.mkdir()
+    command = "from subriem.cli import main; main(prog_name='subriem')"
+    (folder / "subriem").write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{command}" "$@"\n')
+    (folder / "subriem").chmod(0o755)
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, env=env
+    )
+    assert done.stdout == "trailers\n", done.stderr

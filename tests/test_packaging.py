@@ -51,7 +51,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_wheel_holds_every_module_and_the_type_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for file in [*(ROOT / "subriem").rglob("*.py*"), *(ROOT / "subriem").rglob("*.c")]:
+    kinds = ("*.py*", "*.c", "*.css", "*.j2", "*.js")
+    for file in (file for kind in kinds for file in (ROOT / "subriem").rglob(kind)):
         if "__pycache__" not in file.parts:
             assert f"subriem/{file.relative_to(ROOT / 'subriem').as_posix()}" in names
     for name in models_on_disk():

@@ -6,6 +6,8 @@ function of subriem returns a dataset. matplotlib is imported when something is 
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ from subriem.results.law_drift import plot_law_drift
 from subriem.results.orbits import finished_orbits
 from subriem.results.paths import plot_paths
 from subriem.results.plots import plot_loss, plot_outputs, plot_spectrum
+from subriem.results.report import write_report
 from subriem.results.wave_fronts import plot_wavefront
 
 if TYPE_CHECKING:
@@ -56,9 +59,8 @@ class DatasetAccessor:
         self.plot = Pictures(dataset)
 
     def __repr__(self) -> str:
-        return (
-            f"subriem of a dataset of {made_by(self._dataset) or 'unknown origin'}: plot, summary()"
-        )
+        origin = made_by(self._dataset) or "unknown origin"
+        return f"subriem of a dataset of {origin}: plot, summary(), report(path)"
 
     def summary(self) -> str:
         """What a person wants to know of the dataset first, in at most ten lines.
@@ -76,6 +78,32 @@ class DatasetAccessor:
         length  2.5
         """
         return digest(self._dataset)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML page that shows the dataset: `subriem.results.write_report`.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        ResultsError
+            If the file cannot be written.
+        MissingDependencyError
+            Without plotly or Jinja2.
+
+        Examples
+        --------
+        >>> xr.Dataset({"length": 2.5}).subriem.report("results/none/length.html")
+        Traceback (most recent call last):
+        subriem.errors.ResultsError: cannot write results/none/length.html: ...
+        """
+        return write_report(self._dataset, path)
 
 
 @xr.register_dataarray_accessor("subriem")
@@ -98,7 +126,7 @@ class ArrayAccessor:
         self._array = array
 
     def __repr__(self) -> str:
-        return f"subriem ({self._array.name or 'an array'}): summary()"
+        return f"subriem ({self._array.name or 'an array'}): summary(), report(path)"
 
     def summary(self) -> str:
         """What a person wants to know of the array first, in at most ten lines.
@@ -112,9 +140,30 @@ class ArrayAccessor:
         >>> xr.DataArray([1.0, 2.0], dims="point").subriem.summary().splitlines()[-1]
         'values      1 to 2'
         """
+        return digest(self._as_dataset())
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML page that shows the array: `subriem.results.write_report`.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        ResultsError, MissingDependencyError
+            As `DatasetAccessor.report`.
+        """
+        return write_report(self._as_dataset(), path)
+
+    def _as_dataset(self) -> xr.Dataset:
         array = self._array
         dataset = array.to_dataset(name=str(array.name or "values"))
-        return digest(dataset.assign_attrs(array.attrs))
+        return dataset.assign_attrs(array.attrs)
 
 
 class Pictures:

@@ -41,6 +41,17 @@ def plot_flag_map(flag: xr.Dataset, axes: Any = None) -> Axes:
         If there are not two dimensions.
     MissingDependencyError
         Without matplotlib.
+
+    Examples
+    --------
+    >>> import subriem as sr
+    >>> points = [[x, y, 0] for x in (0, 1) for y in (0, 1)]
+    >>> flag = sr.lie_flag(sr.models.martinet(), points).drop_vars(["x", "y", "z", "point"])
+    >>> flag = flag.assign_coords(x=("point", [0, 0, 1, 1]), y=("point", [0, 1, 0, 1]))
+    >>> flag = flag.set_index(point=["x", "y"]).unstack("point")
+    >>> axes = plot_flag_map(flag)
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['(2, 3)', '(2, 2, 3)']
     """
     pyplot = require_pyplot()
     degree = flag["degree_of_nonholonomy"]
@@ -100,6 +111,20 @@ def draw_flag_maps(path: Path, maps: Mapping[str, xr.Dataset]) -> Path:
     ------
     MissingDependencyError
         Without matplotlib.
+    InputError
+        As `plot_flag_map`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import subriem as sr
+    >>> points = [[x, y, 0] for x in (0, 1) for y in (0, 1)]
+    >>> flag = sr.lie_flag(sr.models.martinet(), points).drop_vars(["x", "y", "z", "point"])
+    >>> flag = flag.assign_coords(x=("point", [0, 0, 1, 1]), y=("point", [0, 1, 0, 1]))
+    >>> flag = flag.set_index(point=["x", "y"]).unstack("point")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_flag_maps(Path(folder, "maps.png"), {"Martinet": flag}).name
+    'maps.png'
     """
     pyplot = require_pyplot()
     figure, row = pyplot.subplots(

@@ -19,6 +19,8 @@ from subriem.errors import InputError, InputTypeError
 __all__ = ["decode_json", "encode_json"]
 
 _ARRAY_KINDS = "biufcU"
+# made once: `json.dumps` makes one for each call that has an option
+_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 def encode_json(value: Any, where: str = "value") -> str:
@@ -48,7 +50,7 @@ def encode_json(value: Any, where: str = "value") -> str:
     >>> encode_json({"rtol": 1e-10, "field": 1 + 2j, "strict": False})
     '{"rtol": 1e-10, "field": {"__complex__": [1.0, 2.0]}, "strict": false}'
     """
-    return json.dumps(_mark(value, where), allow_nan=False)
+    return _ENCODER.encode(_mark(value, where))
 
 
 def decode_json(text: str) -> Any:

@@ -151,6 +151,16 @@ def draw_law_drift(path: str | Path, results: Mapping[tuple[str, int], xr.Datase
     ------
     InputError, MissingDependencyError
         As `plot_law_counts`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> drift = (("method", "step_size"), [[0.2, 0.02], [0.3, 0.03]])
+    >>> names = {"method": ["gradient descent", "stochastic"], "step_size": [0.1, 0.01]}
+    >>> one = xr.Dataset({"laws": 6, "certified": True, "drift": drift}, names)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_law_drift(Path(folder, "laws.png"), {("linear", 2): one}).name
+    'laws.png'
     """
     pyplot = require_pyplot()
     figure, axes = pyplot.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")

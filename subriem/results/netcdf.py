@@ -1,51 +1,68 @@
-"""NetCDF in and out; the only place that knows of files of results.
+"""Results in and out: the NetCDF files, and which kind of file a name is.
 
-The engine is h5netcdf: h5py comes as a wheel everywhere, it reads and writes file-like objects
-(so fsspec's object stores), and no second copy of the HDF5 library enters the process beside
-h5py's, as the netCDF4 package would bring.
-
-What NetCDF cannot hold is written as something that it can, and read back as what it was. One
-attribute, ``_subriem``, says in JSON what was done to a variable or to the dataset: which
-attributes are JSON text, which are held in it because NetCDF or xarray give their names a meaning
-of their own, and which type a variable had. An attribute that is not named there is left alone,
-so that a plain text which looks like JSON stays a plain text.
+NetCDF4 files are written by h5py: it comes as a wheel everywhere, and no second copy of the HDF5
+library enters the process beside it, as the netCDF4 package would bring. What NetCDF cannot hold
+is written as something that it can, and read back as what it was (`subriem.results.marks`). Files
+of other tools are read by xarray.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import os
-import uuid
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import CachingFileManager
 
-from subriem.errors import InputError, InputTypeError, ResultsError
-from subriem.results.json_text import decode_json, encode_json
-
-__all__ = ["open_results", "save"]
-
-_MARK = "_subriem"
-_COMPLEX_DIMENSION = "complex_part"
-_COMPRESSED_FROM = 1 << 14  # bytes; below it a compressed chunk costs more than it saves
-
-# names with a meaning for HDF5, the NetCDF conventions or xarray's decoding
-_TAKEN = frozenset(
-    {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_NCProperties", "_NCCoordinates"}
-    | {"_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict", "_FillValue", "missing_value"}
-    | {"scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "calendar", "coordinates"}
-    | {"bounds", "grid_mapping", "ancillary_variables", "cell_measures", "formula_terms", _MARK}
+from subriem.errors import InputTypeError, ResultsError
+from subriem.results.files import replacing, write_whole
+from subriem.results.guarded_file import GuardedFile
+from subriem.results.hdf5 import (
+    Hdf5Writer,
+    chunk_shape,
+    create_guarded,
+    is_ours,
+    open_image,
+    read_from_file,
+    read_stored,
+    write_image,
 )
-_TIME_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+from subriem.results.marked_attributes import MARK, encode_attributes
+from subriem.results.marks import encode_forms, encode_values, plain_values, stored_shape
+from subriem.results.stored import Contents, StoredVariable, assemble
+
+__all__ = [
+    "Block",
+    "check_output",
+    "decode_results",
+    "encode_results",
+    "open_results",
+    "save",
+    "save_blocks",
+]
+
+#: Bytes of a dataset up to which its file is made in memory.
+LARGEST_IMAGE = 1 << 26
+_BLOCK = 1 << 24
+
+#: Name of a variable, index of the first value of a block of it, and the block.
+Block = tuple[str, tuple[int, ...], np.ndarray]
+
+# TypeError: an attribute that is not what its mark says
+_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a dataset to a NetCDF file, whole or not at all.
+    """Write a dataset to a NetCDF file or a Zarr store, whole or not at all.
 
     It is written to a temporary name in the same folder, synced to the disk and renamed, so that
-    a reader never sees half a file and an older file survives a failure.
+    a reader never sees half of it and an older file survives a failure.
 
     Parameters
     ----------
@@ -53,7 +70,8 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         Any dataset of numbers (also complex), truth values, text and times. Attributes may be
         anything that JSON can carry, with NumPy arrays and complex numbers; see Notes.
     path
-        Where to; the folder must exist.
+        Where to; the folder must exist. A name that ends in ``.zarr`` becomes a Zarr store, for
+        which the package ``zarr`` must be installed, anything else a NetCDF4 file.
 
     Returns
     -------
@@ -65,13 +83,16 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     InputError, InputTypeError
         If a variable, a name or an attribute cannot be written; the message names it.
     ResultsError
-        If the file cannot be written.
+        If the file cannot be written, or zarr is not installed.
 
     Notes
     -----
     Read back by `open_results`, attributes are what they were, except that a tuple is a list,
-    a NumPy integer or float of 64 bits the Python number, and a NumPy truth value a bool. The
-    width of text (``<U5``) is that of the longest one in the file.
+    a NumPy integer or float of 64 bits the Python number, and a NumPy truth value a bool. Text
+    comes back in the width that it had (``<U5``).
+
+    A file of up to 64 MiB is made in memory and written at once; a larger one is written piece by
+    piece.
 
     Examples
     --------
@@ -82,33 +103,178 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     {'strict': True, 'radius': None}
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ResultsError(f"cannot write {path}: the folder {path.parent} does not exist")
-    encoded = _encode_dataset(dataset)
-    encoding = {str(name): _storage(variable) for name, variable in encoded.variables.items()}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        encoded.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        raise ResultsError(
-            f"cannot write {path}: {error}; check the space and the rights"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    if not isinstance(dataset, xr.Dataset):
+        raise InputTypeError(f"expected an xarray.Dataset to save, got {type(dataset).__name__}")
+    if _is_store(path):
+        from subriem.results.zarr_store import write_store
+
+        write_store(dataset, path, _cut(dataset, dataset.variables), dataset.variables)
+    elif dataset.nbytes <= LARGEST_IMAGE:
+        write_whole(path, _image(dataset, compress=True))
+    else:
+        save_blocks(dataset, path, _cut(dataset, dataset.variables), dataset.variables)
     return path
 
 
-def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a NetCDF file into memory and close it.
+def save_blocks(
+    dataset: xr.Dataset, path: Path, blocks: Iterable[Block], streamed: Iterable[Any]
+) -> None:
+    """Write a dataset whose larger variables come block by block.
+
+    Parameters
+    ----------
+    dataset
+        The dataset; of the variables that come in blocks only the form counts.
+    path
+        As for `save`.
+    blocks
+        The blocks. They are written best along `subriem.results.hdf5.chunk_shape`.
+    streamed
+        Names of the variables that come in blocks.
+
+    Raises
+    ------
+    InputError, InputTypeError, ResultsError
+        As for `save`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> empty = np.broadcast_to(0.0, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.nc")
+    ...     blocks = [("v", (0,), np.ones(2)), ("v", (2,), np.ones(2))]
+    ...     save_blocks(xr.Dataset({"v": ("x", empty)}), path, blocks, ["v"])
+    ...     open_results(path).v.values
+    array([1., 1., 1., 1.])
+    """
+    streamed = {*streamed}
+    if _is_store(path):
+        from subriem.results.zarr_store import write_store
+
+        write_store(dataset, path, blocks, streamed)
+        return
+    forms = encode_forms(dataset)
+    attrs = encode_attributes(dataset.attrs, "the dataset", always_marked=True)
+    shapes = {name: stored_shape(dataset.variables[name]) for name in forms}
+    coordinates = {str(name) for name in dataset.coords}
+    with replacing(path) as temporary, open(temporary, "w+b", buffering=0) as raw:
+        guarded = GuardedFile(raw)
+        with create_guarded(guarded) as file:
+            writer = Hdf5Writer(file, shapes, forms, coordinates)
+            for name in forms:
+                writer.add(name, compress=True)
+                if name not in streamed:
+                    values = plain_values(name, dataset.variables[name])
+                    writer.put(name, encode_values(name, values))
+            for name, corner, values in blocks:
+                writer.put(name, encode_values(name, values), corner)
+                guarded.check()
+            writer.finish(attrs)
+        guarded.check()
+
+
+def encode_results(dataset: xr.Dataset) -> bytes:
+    """Give the bytes of a NetCDF file of a dataset; nothing is written to a disk.
+
+    Parameters
+    ----------
+    dataset
+        As for `save`.
+
+    Returns
+    -------
+    bytes
+        What `save` would write, but not compressed.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a variable, a name or an attribute cannot be written; the message names it.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> decode_results(encode_results(xr.Dataset(attrs={"strict": True}))).attrs
+    {'strict': True}
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise InputTypeError(f"expected an xarray.Dataset to save, got {type(dataset).__name__}")
+    return _image(dataset, compress=False)
+
+
+def decode_results(content: bytes) -> xr.Dataset:
+    """Read a dataset from the bytes that `encode_results` gave, or of a file that `save` wrote.
+
+    Parameters
+    ----------
+    content
+        The bytes.
+
+    Returns
+    -------
+    xarray.Dataset
+        The dataset as it was, in memory.
+
+    Raises
+    ------
+    ResultsError
+        If they are not the bytes of a whole NetCDF4 file.
+
+    Examples
+    --------
+    >>> decode_results(b"")
+    Traceback (most recent call last):
+    subriem.errors.ResultsError: cannot read 0 bytes: they are no NetCDF4 file...
+    """
+    return decode_contents(content).to_dataset()
+
+
+def decode_contents(content: bytes) -> Contents:
+    """Read what `decode_results` makes a dataset of.
+
+    Parameters
+    ----------
+    content
+        The bytes.
+
+    Returns
+    -------
+    Contents
+        What the dataset is made of.
+
+    Raises
+    ------
+    ResultsError
+        As `decode_results`.
+
+    Examples
+    --------
+    >>> decode_contents(encode_results(xr.Dataset(attrs={"strict": True}))).attrs
+    {'strict': True}
+    """
+    try:
+        with open_image(content) as file:
+            if is_ours(file):
+                return assemble(*read_stored(file))
+        return Contents.of(_open_foreign(io.BytesIO(content), lazy=False))
+    except _UNREADABLE as error:
+        raise ResultsError(
+            f"cannot read {len(content)} bytes: they are no NetCDF4 file, or cut off ({error})"
+        ) from error
+
+
+def open_results(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
+    """Read a NetCDF file or a Zarr store.
 
     Parameters
     ----------
     path
         A file that `save` wrote. Any other NetCDF4 file is read as xarray reads it.
+    lazy
+        Whether larger variables are read when their values are asked for, each time anew. The file
+        then stays open until the dataset is closed: use it in a ``with`` statement, or call its
+        ``close``. Without it everything is read into memory, and the file is closed.
 
     Returns
     -------
@@ -127,211 +293,120 @@ def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
     subriem.errors.ResultsError: there is no file results/none.nc
     """
     path = Path(path)
+    if _is_store(path):
+        from subriem.results.zarr_store import open_store
+
+        return open_store(path, lazy=lazy)
     if not path.is_file():
         raise ResultsError(f"there is no file {path}")
     try:
-        # the values as they lie there: `_decode_dataset` knows what they were
-        stored = xr.load_dataset(path, engine="h5netcdf", mask_and_scale=False, decode_times=False)
-        if _MARK not in stored.attrs:
-            return xr.load_dataset(path, engine="h5netcdf")
-        return _decode_dataset(stored)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        with h5py.File(path) as file:
+            ours = is_ours(file)
+            if ours and not lazy:
+                return assemble(*read_stored(file)).to_dataset()
+        return _open_lazily(path) if ours else _open_foreign(path, lazy=lazy)
+    except _UNREADABLE as error:
         raise ResultsError(
             f"cannot read {path}: {error}; it is not a NetCDF4 file or it is cut off: "
             "compute it again, or copy it again from where it came"
         ) from error
 
 
-def _encode_dataset(dataset: xr.Dataset) -> xr.Dataset:
-    if not isinstance(dataset, xr.Dataset):
-        raise InputTypeError(f"expected an xarray.Dataset to save, got {type(dataset).__name__}")
-    for name in [*dataset.variables, *dataset.sizes]:
-        if not isinstance(name, str) or not _is_netcdf_name(name):
-            raise InputError(
-                f"cannot write the name {name!r}: expected a text without '/' or space"
-            )
-    if _COMPLEX_DIMENSION in dataset.sizes:
-        raise InputError(f"cannot write a dimension {_COMPLEX_DIMENSION!r}: the name is taken")
-    variables = {str(n): _encode_variable(str(n), v) for n, v in dataset.variables.items()}
-    attrs = _encode_attributes(dataset.attrs, "the dataset", always_marked=True)
-    return xr.Dataset(variables, attrs=attrs).set_coords(list(dataset.coords))
+def check_output(path: Path) -> None:
+    """Say before hours of computing what `save` would say of a name after them.
+
+    Parameters
+    ----------
+    path
+        The file that is to be written.
+
+    Raises
+    ------
+    ResultsError
+        If it is a folder and no Zarr store, or a Zarr store and zarr is not installed.
+
+    Examples
+    --------
+    >>> check_output(Path("."))
+    Traceback (most recent call last):
+    subriem.errors.ResultsError: cannot write .: it is a folder; name a file that ends in .nc...
+    """
+    if _is_store(path):
+        from subriem.results.zarr_store import check_store
+
+        check_store(path)
+    elif path.is_dir():
+        raise ResultsError(
+            f"cannot write {path}: it is a folder; name a file that ends in .nc, or a Zarr store "
+            "that ends in .zarr"
+        )
 
 
-def _encode_variable(name: str, variable: xr.Variable) -> xr.Variable:
-    values = variable.values
-    dims: tuple[Any, ...] = variable.dims
-    attrs = dict(variable.attrs)
-    extra: dict[str, Any] = {}
-    held: dict[str, Any] = {}
-    kind = values.dtype.kind
-    if kind in "OT":
-        # an index of pandas gives text as objects
-        if not all(isinstance(item, str) for item in values.ravel()):
-            raise InputTypeError(f"cannot write variable {name!r}: it holds objects, not only text")
-        values, kind = values.astype(str), "U"
-    if kind == "U":
-        _check_text(name, values)
-    elif kind == "c" and values.dtype.itemsize <= 16:
-        extra["dtype"] = values.dtype.newbyteorder("=").str
-        values = np.stack([values.real, values.imag], axis=-1)
-        dims = (*dims, _COMPLEX_DIMENSION)
-    elif kind in "mM":
-        resolution, count = np.datetime_data(values.dtype)
-        if resolution not in _TIME_UNITS or count != 1:
-            raise InputTypeError(
-                f"cannot write variable {name!r} of type {values.dtype}: expected one of "
-                f"{', '.join(_TIME_UNITS)} as the resolution"
-            )
-        extra["dtype"] = values.dtype.newbyteorder("=").str
-        values = values.astype(np.int64)
-        if "units" in attrs:
-            held["units"] = attrs.pop("units")
-    elif values.dtype == np.float16:
-        extra["dtype"] = "<f2"
-        values = values.astype(np.float32)
-    elif not (kind in "biu" or (kind == "f" and values.dtype.itemsize <= 8)):
-        raise InputTypeError(f"cannot write variable {name!r} of type {values.dtype}")
-    encoded = _encode_attributes(attrs, f"variable {name!r}", extra=extra, held=held)
-    if kind in "mM":
-        epoch = " since 1970-01-01" if kind == "M" else ""
-        encoded["units"] = _TIME_UNITS[resolution] + epoch
-        if kind == "M":
-            encoded["calendar"] = "proleptic_gregorian"
-    if values.dtype.kind in "iuf":
-        values = values.astype(values.dtype.newbyteorder("="))
-    return xr.Variable(dims, values, encoded)
+def _is_store(path: Path) -> bool:
+    return path.suffix == ".zarr"
 
 
-def _is_netcdf_name(name: str) -> bool:
-    clean = not any(character in "/\0" or character.isspace() for character in name)
-    return bool(name) and clean and _is_unicode(name)
+def _image(dataset: xr.Dataset, *, compress: bool) -> bytes:
+    forms = encode_forms(dataset)
+    values = {
+        name: encode_values(name, plain_values(name, dataset.variables[name])) for name in forms
+    }
+    attrs = encode_attributes(dataset.attrs, "the dataset", always_marked=True)
+    coordinates = {str(name) for name in dataset.coords}
+    return write_image(forms, values, attrs, coordinates, compress=compress)
 
 
-def _check_text(name: str, values: np.ndarray) -> None:
-    for item in values.ravel():
-        if "\0" in item or not _is_unicode(item):
-            raise InputError(
-                f"cannot write variable {name!r}: the text {item!r} holds a NUL or half a "
-                "surrogate pair"
-            )
+def _cut(dataset: xr.Dataset, names: Iterable[Any]) -> Iterator[Block]:
+    """The values of variables in pieces along their chunks."""
+    for name in names:
+        variable = dataset.variables[name]
+        if not variable.ndim or variable.nbytes <= _BLOCK or variable.dtype.kind in "OT":
+            yield str(name), (0,) * variable.ndim, plain_values(str(name), variable)
+            continue
+        rows = chunk_shape(variable.shape, variable.dtype.itemsize)[0]
+        row_bytes = max(1, variable.nbytes // variable.shape[0])
+        rows *= max(1, _BLOCK // (rows * row_bytes))
+        for start in range(0, variable.shape[0], rows):
+            corner = (start, *(0,) * (variable.ndim - 1))
+            yield str(name), corner, variable[start : start + rows].values
 
 
-def _is_unicode(text: str) -> bool:
+def _open_lazily(path: Path) -> xr.Dataset:
+    manager = CachingFileManager(h5py.File, path, mode="r")
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _encode_attributes(
-    attrs: dict[Any, Any],
-    where: str,
-    *,
-    extra: dict[str, Any] | None = None,
-    held: dict[str, Any] | None = None,
-    always_marked: bool = False,
-) -> dict[str, Any]:
-    encoded: dict[str, Any] = {}
-    json_names: list[str] = []
-    held = dict(held or {})
-    for name, value in attrs.items():
-        place = f"attribute {name!r} of {where}"
-        if not isinstance(name, str):
-            raise InputTypeError(f"cannot write {place}: expected a text as its name")
-        if name in _TAKEN or not name or "\0" in name or "/" in name or not _is_unicode(name):
-            held[name] = value
-        elif _is_native(value):
-            encoded[name] = value
-        else:
-            encoded[name] = encode_json(value, place)
-            json_names.append(name)
-    mark: dict[str, Any] = dict(extra or {})
-    if json_names:
-        mark["json"] = json_names
-    if held:
-        # pairs, because a name may be anything
-        mark["held"] = [
-            [name, json.loads(encode_json(value, f"attribute {name!r} of {where}"))]
-            for name, value in held.items()
+        stored, attrs, coordinates = read_stored(manager.acquire())
+        later = [
+            one._replace(read=partial(read_from_file, manager, one.label, one.dtype))
+            for one in stored
         ]
-    if mark or always_marked:
-        encoded[_MARK] = json.dumps(mark)
-    return encoded
+        dataset = assemble(later, attrs, coordinates, lazy=True).to_dataset()
+    except BaseException:
+        manager.close()
+        raise
+    dataset.set_close(manager.close)
+    return dataset
 
 
-def _is_native(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return False
-    if isinstance(value, str):
-        return "\0" not in value and _is_unicode(value)
-    if isinstance(value, np.ndarray):
-        # NetCDF has only vectors, and one of length 0 or 1 comes back as something else
-        return value.ndim == 1 and value.size > 1 and _is_netcdf_number(value.dtype)
-    if isinstance(value, np.integer | np.floating):
-        return _is_netcdf_number(value.dtype)
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**63
-    return isinstance(value, float)
+def _open_foreign(path: Path | io.BytesIO, *, lazy: bool) -> xr.Dataset:
+    """Read what another library wrote, or an earlier version of this one through xarray."""
+    with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as raw:
+        marked = MARK in raw.attrs
+    if not marked:
+        read = xr.open_dataset if lazy else xr.load_dataset
+        return read(path, engine="h5netcdf")
+    # the values as they lie there: the marks say what they were
+    raw = xr.load_dataset(path, engine="h5netcdf", mask_and_scale=False, decode_times=False)
+    stored = []
+    for name, variable in raw.variables.items():
+        values = plain_values(str(name), variable)
+        dims = tuple(map(str, variable.dims))
+        attrs, dtype = dict(variable.attrs), values.dtype
+        if dtype.kind == "U":
+            dtype = np.dtype(str)
+        one = StoredVariable(str(name), dims, attrs, values.shape, dtype, partial(_all_of, values))
+        stored.append(one)
+    return assemble(stored, raw.attrs, map(str, raw.coords)).to_dataset()
 
 
-def _is_netcdf_number(dtype: np.dtype) -> bool:
-    return dtype.kind in "iuf" and dtype.itemsize <= 8 and dtype != np.float16
-
-
-def _storage(variable: xr.Variable) -> dict[str, Any]:
-    if variable.dtype.kind not in "biuf":
-        return {}
-    storage: dict[str, Any] = {"_FillValue": None}
-    if variable.ndim and variable.nbytes >= _COMPRESSED_FROM:
-        storage |= {"zlib": True, "complevel": 4, "shuffle": True}
-    return storage
-
-
-def _sync_folder(folder: Path) -> None:
-    # the rename itself is on the disk only when the folder is
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _decode_dataset(stored: xr.Dataset) -> xr.Dataset:
-    variables = {str(n): _decode_variable(v) for n, v in stored.variables.items()}
-    attrs, _ = _decode_attributes(stored.attrs)
-    return xr.Dataset(variables, attrs=attrs).set_coords(list(stored.coords))
-
-
-def _decode_variable(variable: xr.Variable) -> xr.Variable:
-    attrs, mark = _decode_attributes(variable.attrs)
-    values = variable.values
-    dims = variable.dims
-    if values.dtype.kind in "OT":
-        values = values.astype(str)
-    if "dtype" in mark:
-        dtype = np.dtype(mark["dtype"])
-        if dtype.kind == "c":
-            values = np.empty(variable.shape[:-1], dtype)
-            values.real, values.imag = variable.values[..., 0], variable.values[..., 1]
-            dims = dims[:-1]
-        else:
-            values = values.astype(dtype)
-            if dtype.kind in "mM":
-                for key in {"units", "calendar"} - {name for name, _ in mark.get("held", [])}:
-                    attrs.pop(key, None)
-    return xr.Variable(dims, values, attrs)
-
-
-def _decode_attributes(stored: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    attrs = {name: _python_number(value) for name, value in stored.items()}
-    mark = json.loads(attrs.pop(_MARK, "{}"))
-    for name in mark.get("json", []):
-        attrs[name] = decode_json(attrs[name])
-    for name, value in mark.get("held", []):
-        attrs[name] = decode_json(json.dumps(value))
-    return attrs, mark
-
-
-def _python_number(value: Any) -> Any:
-    return value.item() if isinstance(value, np.int64 | np.float64) else value
+def _all_of(values: np.ndarray) -> np.ndarray:
+    return values

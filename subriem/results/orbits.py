@@ -99,6 +99,19 @@ def finished_orbits(dataset: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Da
     Yields
     ------
     dict, Dataset
+
+    Raises
+    ------
+    InputError
+        If the dataset is not that of a study.
+
+    Examples
+    --------
+    >>> from subriem.results import combine_tasks
+    >>> done = combine_tasks([xr.Dataset({"loss": 1.0}), None], {"seed": [0, 1]})
+    >>> done["task_status"] = ("seed", ["ok", "failed"])
+    >>> [(point, float(orbit.loss)) for point, orbit in finished_orbits(done)]
+    [({'seed': 0}, 1.0)]
     """
     status = dataset["task_status"]
     for place in np.argwhere(status.values == "ok"):
@@ -137,6 +150,21 @@ def draw_orbits(
     ------
     MissingDependencyError
         Without matplotlib.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import subriem as sr
+    >>> outputs = sr.OutputMap(sr.models.multilayer_perceptron([1, 4, 2]), [[-1.0], [1.0]])
+    >>> orbit = sr.flow(outputs, sr.SquaredLoss([[0.0, 1.0], [1.0, 0.0]]), rtol=1e-2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_orbits(
+    ...         Path(folder, "orbits.png"),
+    ...         losses={"adapted": orbit},
+    ...         spectrum=("adapted", orbit),
+    ...         outputs=("adapted", {"adapted": orbit}),
+    ...     ).name
+    'orbits.png'
     """
     plt = require_pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_failures", "print_summary"]
+__all__ = ["print_failures", "print_summary", "value_range"]
 
 _FAILURES_SHOWN = 10
 _FIRST = ("question", "study", "function", "structure", "arguments", "seed", "created_at")
@@ -50,7 +50,7 @@ def print_summary(dataset: xr.Dataset, console: Console) -> None:
         Column("variable", no_wrap=True), "over", "least", "greatest", "units", "meaning", box=None
     )
     for key, variable in {**dataset.coords, **dataset.data_vars}.items():
-        least, greatest = _range(variable)
+        least, greatest = value_range(variable)
         units, meaning = (str(variable.attrs.get(k, "")) for k in ("units", "long_name"))
         dims = ", ".join(map(str, variable.dims))
         variables.add_row(*map(escape, (str(key), dims, least, greatest, units, meaning)))
@@ -94,7 +94,23 @@ def print_failures(dataset: xr.Dataset, console: Console) -> None:
         console.print(f"  and {len(failed) - _FAILURES_SHOWN} more")
 
 
-def _range(variable: xr.DataArray) -> tuple[str, str]:
+def value_range(variable: xr.DataArray) -> tuple[str, str]:
+    """Least and greatest value as text; padding and NaN do not count.
+
+    Parameters
+    ----------
+    variable : DataArray
+
+    Returns
+    -------
+    tuple of str
+        Twice "" where there is none: text, complex numbers, nothing but NaN.
+
+    Examples
+    --------
+    >>> value_range(xr.DataArray([2.0, np.nan, 0.25]))
+    ('0.25', '2')
+    """
     values = variable.values
     if "padding_value" in variable.attrs:
         values = values[values != variable.attrs["padding_value"]]

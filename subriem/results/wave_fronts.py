@@ -44,6 +44,15 @@ def plot_wavefront(front: xr.Dataset, axes: Any = None) -> Axes:
         If the front is not a surface in dimension three.
     MissingDependencyError
         Without matplotlib.
+
+    Examples
+    --------
+    >>> import subriem as sr
+    >>> structure = sr.models.heisenberg()
+    >>> front = sr.wavefront(structure, [0, 0, 0], 1.0, vertical=[-8, -4, 0, 4, 8], angles=6)
+    >>> axes = plot_wavefront(front)
+    >>> axes.get_xlabel(), axes.get_zlabel()
+    ('x', 'z')
     """
     pyplot = require_pyplot()
     if front.sizes["coordinate"] != 3 or min(front.sizes["direction"], front.sizes["vertical"]) < 2:
@@ -98,6 +107,16 @@ def draw_wavefronts(path: Path, fronts: Mapping[str, xr.Dataset]) -> Path:
     ------
     InputError, MissingDependencyError
         As `plot_wavefront`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import subriem as sr
+    >>> structure = sr.models.heisenberg()
+    >>> front = sr.wavefront(structure, [0, 0, 0], 1.0, vertical=[-8, -4, 0, 4, 8], angles=6)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_wavefronts(Path(folder, "fronts.png"), {"Heisenberg": front}).name
+    'fronts.png'
     """
     pyplot = require_pyplot()
     figure = pyplot.figure(figsize=(4.4 * len(fronts), 4.6), layout="constrained")

@@ -97,14 +97,15 @@ def run_options(function: _Function) -> _Function:
     --------
     >>> command = click.command(run_options(lambda **options: None))
     >>> [parameter.name for parameter in command.params]
-    ['out', 'workers', 'resume', 'fresh', 'accept_changes', 'time_limit', 'retries', 'quiet']
+    ['out', 'workers', 'resume', 'fresh', 'accept_changes', 'time_limit', 'retries',
+     'scheduler', 'memory_limit', 'exchange', 'quiet']
     """
     options = [
         click.option(
             "--out",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=click.Path(path_type=Path),
             metavar="X.nc",
-            help="File to write; results/<study>.nc by default.",
+            help="File to write; results/<study>.nc by default. X.zarr becomes a Zarr store.",
         ),
         click.option(
             "--workers",
@@ -132,6 +133,23 @@ def run_options(function: _Function) -> _Function:
             default=0,
             show_default=True,
             help="Try a task again whose process died (killed, out of memory).",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Run on a Dask cluster: tcp://host:port of its scheduler, or 'local' for one of "
+            "this machine with so many --workers.",
+        ),
+        click.option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="Of each worker of a local Dask cluster, such as 2GiB.",
+        ),
+        click.option(
+            "--exchange",
+            metavar="URL",
+            help="Folder, such as s3://bucket/folder, for large results of Dask workers that do "
+            "not see the run folder.",
         ),
         click.option("--quiet", is_flag=True, help="Say nothing about progress."),
     ]
@@ -188,6 +206,9 @@ def run_from_command_line(
     accept_changes: bool,
     time_limit: float | None,
     retries: int,
+    scheduler: str | None,
+    memory_limit: str | None,
+    exchange: str | None,
     quiet: bool,
 ) -> None:
     """Run a study, call what it has for after, name the failures, and exit.
@@ -198,7 +219,8 @@ def run_from_command_line(
         The study.
     variants
         Names of the chosen variants; one at most.
-    out, workers, resume, fresh, accept_changes, time_limit, retries
+    out, workers, resume, fresh, accept_changes, time_limit, retries, scheduler, memory_limit, \
+    exchange
         As for `subriem.study.Study.run`. Where finished tasks are of another version of the study
         and a terminal is there to ask, the choice is put to the user.
     quiet
@@ -228,6 +250,9 @@ def run_from_command_line(
         progress=not quiet,
         time_limit=time_limit,
         retries=retries,
+        scheduler=scheduler,
+        memory_limit=memory_limit,
+        exchange=exchange,
     )
     try:
         dataset = run(resume=resume, fresh=fresh, accept_changes=accept_changes)

@@ -10,50 +10,30 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from subriem.errors import InputError
-from subriem.study.grid import Grid, checked_grid, positive_seconds, whole_number
+from subriem.study.grid import (
+    TAKEN_OPTIONS,
+    Grid,
+    Variant,
+    checked_grid,
+    checked_resources,
+    positive_seconds,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
 
-__all__ = ["FILLED_IN", "Study", "Variant"]
+__all__ = ["FILLED_IN", "Study"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 #: Parameters of a task that are filled in besides those of the grid.
 FILLED_IN = ("seed", "variant")
-_TAKEN_OPTIONS = (
-    *("out", "workers", "resume", "fresh", "accept-changes", "time-limit", "retries"),
-    *("quiet", "debug", "help"),
-)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Another grid for the same task, chosen by a flag.
-
-    Parameters
-    ----------
-    name
-        Name of the flag, without dashes.
-    make_grid
-        Called without arguments, gives the grid.
-    help
-        What the flag does, for ``--help``.
-
-    Examples
-    --------
-    >>> Variant("full", lambda: {"seed": [0, 1]}, "all seeds").name
-    'full'
-    """
-
-    name: str
-    make_grid: Callable[[], Mapping[str, Any]]
-    help: str
 
 
 class Study:
@@ -74,20 +54,21 @@ class Study:
         Threads of each task in NumPy, SciPy and torch. It belongs to the study and not to a run,
         because sums in another order are other numbers: with it fixed the results are the same
         whatever the number of workers.
+    resources
+        What a task needs of a Dask worker: with ``{"GPU": 1}`` one started with ``--resources
+        "GPU=1"`` computes one task at a time, one without computes none. Processes ignore it.
 
     Raises
     ------
-    InputError
-        If a name or a value cannot be right.
-    InputTypeError
-        If the grid is not a mapping of names to sequences of plain values.
+    InputError, InputTypeError
+        If a name or a value cannot be right, or the grid is no mapping to sequences of values.
 
     Notes
     -----
     A task is called with the values of one point of the grid, by name. If it has a parameter
     ``seed`` that is not in the grid, it gets a whole number below 2**32 that depends on the seed
-    of the study and on the values of the point, and on nothing else; if it has a parameter
-    ``variant`` it gets the name of the chosen variant, or None.
+    of the study and on the values of the point alone; a parameter ``variant`` gets the name of
+    the chosen variant, or None.
 
     The file of the study is loaded again in each worker, so that its module level should only
     define things; ``study.main()`` there does nothing unless the file is run as a script.
@@ -115,6 +96,7 @@ class Study:
         question: str | None = None,
         seed: int = 0,
         threads_per_task: int = 1,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             raise InputError(f"name of a study: expected letters, digits, '_', '-', got {name!r}")
@@ -123,6 +105,7 @@ class Study:
         self.question = question
         self.seed = whole_number(seed, "seed", least=0)
         self.threads_per_task = whole_number(threads_per_task, "threads_per_task", least=1)
+        self.resources = checked_resources(resources or {}, f"study {name!r}")
         self.variants: dict[str, Variant] = {}
         self.task_function: Callable[..., Any] | None = None
         self.after_function: Callable[..., Any] | None = None
@@ -218,7 +201,7 @@ class Study:
         >>> study.points(variant="full")
         [{'samples': 1797}]
         """
-        if not name.replace("-", "_").isidentifier() or name in (*_TAKEN_OPTIONS, *self.variants):
+        if not name.replace("-", "_").isidentifier() or name in (*TAKEN_OPTIONS, *self.variants):
             raise InputError(f"study {self.name!r}: {name!r} cannot be the name of a variant")
 
         def decorate(function: _Function) -> _Function:
@@ -285,6 +268,8 @@ class Study:
         ------
         InputError
             If there is no such variant, or a name is not in the grid.
+        InputTypeError
+            If values are not a sequence of plain values.
 
         Examples
         --------
@@ -319,6 +304,11 @@ class Study:
         -------
         list of dict
             Name to value, one for each task.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            As `grid`.
 
         Examples
         --------
@@ -366,6 +356,10 @@ class Study:
         time_limit: float | None = None,
         retries: int = 0,
         accept_changes: bool = False,
+        scheduler: str | None = None,
+        client: Client | None = None,
+        memory_limit: str | int | None = None,
+        exchange: str | None = None,
     ) -> xr.Dataset:
         """Compute every point of the grid and write one file.
 
@@ -377,41 +371,52 @@ class Study:
         ----------
         out
             The file to write; by default ``results/<name>.nc``, or ``results/<name>_<variant>.nc``.
+            A name that ends in ``.zarr`` becomes a Zarr store.
         workers
             Number of processes. The numbers do not depend on it.
         resume
             Take what an earlier run finished, compute what is missing or failed.
         fresh
             Throw away what an earlier run left.
-        variant
-            Name of the variant whose grid is taken.
-        grid
-            Values that replace those of some of the names.
+        variant, grid
+            Name of the variant whose grid is taken; values that replace some of a grid's.
         progress
-            Whether to say how far it is: a bar on a terminal, one line at the end elsewhere.
-            None says the same as True.
+            Whether to say how far it is: a bar on a terminal, one line elsewhere. None: True.
         time_limit
             Seconds after which a task is stopped and has failed; None: it may take any time.
         retries
-            How often a task is tried again whose worker process died (killed, out of memory,
-            crashed). A task that raises is not.
+            How often a task is tried again whose worker process died. One that raises is not.
         accept_changes
             With resume: keep finished tasks also where the study's code, the version of subriem
             or the threads changed since; ``study_manifest`` of the result then says so.
+        scheduler
+            Run on a Dask cluster: ``"local"`` with ``workers`` workers on this machine, or the
+            address of a scheduler, such as ``tcp://host:8786``.
+        client
+            Run on the cluster of this client, instead of ``scheduler``. It is not closed.
+        memory_limit
+            Of each worker of a local Dask cluster: bytes, or a text such as ``"2 GiB"``. A task
+            that takes more is killed and has failed, as under the limits of other clusters.
+        exchange
+            Address of a folder that Dask workers and this process reach by fsspec, such as
+            ``s3://bucket/folder``: for results above 1 MiB of workers that miss the run folder.
 
         Returns
         -------
         xarray.Dataset
-            The combined dataset (see `subriem.results.combine_tasks`).
+            The combined dataset (see `subriem.results.combine_tasks`). Up to 256 MiB it is in
+            memory; a larger one is read from the file when its values are asked for, as by
+            ``open_results(out, lazy=True)``, and is to be closed.
 
         Raises
         ------
-        InputError
+        InputError, InputTypeError
             If an argument cannot be right.
         ResultsError
             If another run writes the same file, if an earlier run left a folder and neither
             ``resume`` nor ``fresh`` is given, if it belongs to another version of the study, or
-            if something cannot be written.
+            if something cannot be written; if no scheduler answers, or it is lost on the way, and
+            then what is finished is kept.
         KeyboardInterrupt
             On Ctrl-C; what is finished is kept, and the message says how to go on.
 
@@ -427,7 +432,7 @@ class Study:
         ...     study.run(folder + "/two.nc", progress=False).value.values
         array([4., 8.])
         """
-        from subriem.study.runner import run_study
+        from subriem.study.runner import Cluster, run_study
 
         return run_study(
             self,
@@ -441,6 +446,7 @@ class Study:
             time_limit=None if time_limit is None else positive_seconds(time_limit, "time_limit"),
             retries=whole_number(retries, "retries", least=0),
             accept_changes=accept_changes,
+            cluster=Cluster(scheduler, client, memory_limit, exchange),
         )
 
     def default_out(self, variant: str | None = None) -> Path:
@@ -461,9 +467,8 @@ class Study:
         >>> Study("digits", {"seed": [0]}).default_out().as_posix()
         'results/digits.nc'
         """
-        return Path(
-            "results", f"{self.name}.nc" if variant is None else f"{self.name}_{variant}.nc"
-        )
+        name = self.name if variant is None else f"{self.name}_{variant}"
+        return Path("results", f"{name}.nc")
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Run from the command line: the last line of a study's file.

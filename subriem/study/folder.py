@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from subriem.errors import ResultsError
-from subriem.results import library_version, open_results
+from subriem.results import Contents, library_version, open_results
 from subriem.study.grid import Grid
 from subriem.study.lock import HOLDER, LOCK, hold
 from subriem.study.parts import RUNNING, is_whole, read_part, remove_part
 from subriem.study.worker import OUTCOME, Outcome, write_failure
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from subriem.study.definition import Study
 
 __all__ = ["ChangedStudyError", "Prepared", "RunFolder", "make_manifest"]
@@ -305,7 +303,7 @@ class RunFolder:
         else:
             write_failure(self.failure(number), outcome)
 
-    def read(self, number: int) -> tuple[xr.Dataset | None, Outcome]:
+    def read(self, number: int) -> tuple[Contents | None, Outcome]:
         """Read what a task left.
 
         Parameters
@@ -316,7 +314,7 @@ class RunFolder:
         Returns
         -------
         tuple
-            The dataset, or None where there is none, and the outcome.
+            What the dataset is made of, or None where there is none, and the outcome.
 
         Raises
         ------
@@ -324,9 +322,12 @@ class RunFolder:
             If the file cannot be read, or is not what the task wrote.
         """
         part = self.part(number)
-        dataset = read_part(part) if part.exists() else open_results(self.failure(number))
-        outcome = Outcome(**dataset.attrs.pop(OUTCOME))
-        return (dataset if outcome.status == "ok" else None), outcome
+        if part.exists():
+            contents = read_part(part)
+        else:
+            contents = Contents.of(open_results(self.failure(number)))
+        outcome = Outcome(**contents.attrs.pop(OUTCOME))
+        return (contents if outcome.status == "ok" else None), outcome
 
     def discard(self, number: int, outcome: Outcome) -> None:
         """Let the part of a task go, so that it is computed again by ``resume``.

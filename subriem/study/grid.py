@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from subriem.errors import InputError, InputTypeError
 
-__all__ = ["Grid", "checked_grid", "positive_seconds", "whole_number"]
+__all__ = [
+    "TAKEN_OPTIONS",
+    "Grid",
+    "Variant",
+    "checked_grid",
+    "checked_resources",
+    "positive_seconds",
+    "whole_number",
+]
 
 Grid = dict[str, list[Any]]
+
+#: Flags that every run has, so that no variant can have their names.
+TAKEN_OPTIONS = (
+    *("out", "workers", "resume", "fresh", "accept-changes", "time-limit", "retries"),
+    *("scheduler", "memory-limit", "exchange", "quiet", "debug", "help"),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another grid for the same task, chosen by a flag.
+
+    Parameters
+    ----------
+    name
+        Name of the flag, without dashes.
+    make_grid
+        Called without arguments, gives the grid.
+    help
+        What the flag does, for ``--help``.
+
+    Examples
+    --------
+    >>> Variant("full", lambda: {"seed": [0, 1]}, "all seeds").name
+    'full'
+    """
+
+    name: str
+    make_grid: Callable[[], Mapping[str, Any]]
+    help: str
 
 
 def checked_grid(grid: Mapping[str, Sequence[Any]], where: str) -> Grid:
@@ -149,3 +188,40 @@ def positive_seconds(value: Any, name: str) -> float:
     if not 0 < value < math.inf:
         raise InputError(f"{name}: expected a positive number of seconds, got {value}")
     return float(value)
+
+
+def checked_resources(resources: Any, where: str) -> dict[str, float]:
+    """Check what a task needs of a worker.
+
+    Parameters
+    ----------
+    resources
+        Name to amount.
+    where
+        What it is of, for the error message.
+
+    Returns
+    -------
+    dict
+        Name to amount.
+
+    Raises
+    ------
+    InputTypeError
+        If it is not a mapping of names to numbers.
+    InputError
+        If an amount is not positive and finite.
+
+    Examples
+    --------
+    >>> checked_resources({"GPU": 1}, "study 'x'")
+    {'GPU': 1}
+    """
+    if not isinstance(resources, Mapping):
+        raise InputTypeError(f"{where}: expected resources as a mapping, got {resources!r}")
+    for name, amount in resources.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise InputTypeError(f"{where}: resource {name!r}: expected a number, got {amount!r}")
+        if not 0 < amount < math.inf:
+            raise InputError(f"{where}: resource {name!r}: expected more than 0, got {amount}")
+    return dict(resources)

@@ -9,30 +9,55 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import xarray as xr
 
 from subriem.errors import InputError, ResultsError
-from subriem.results import (
-    combine_tasks,
-    find_conflicts,
-    open_results,
-    provenance,
-    save,
-    validate,
+from subriem.results import check_output
+from subriem.study.executors import (
+    ClusterLostError,
+    Executor,
+    in_processes,
+    in_this_process,
 )
-from subriem.study.executors import Executor, in_processes, in_this_process
 from subriem.study.folder import Prepared, RunFolder, make_manifest
 from subriem.study.grid import Grid
+from subriem.study.merge import merge_parts, open_merged
 from subriem.study.progress import tell, watch
-from subriem.study.worker import Outcome, TaskCall
+from subriem.study.worker import TaskCall
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from subriem.study.definition import Study
 
-__all__ = ["run_study"]
+__all__ = ["Cluster", "run_study"]
+
+
+class Cluster(NamedTuple):
+    """Where tasks run, if not in processes of this machine.
+
+    Parameters
+    ----------
+    scheduler, client, memory_limit, exchange
+        As for `subriem.study.Study.run`.
+
+    Examples
+    --------
+    >>> Cluster(scheduler="local").is_asked_for
+    True
+    """
+
+    scheduler: str | None = None
+    client: Client | None = None
+    memory_limit: str | int | None = None
+    exchange: str | None = None
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether there is to be a cluster."""
+        return self.scheduler is not None or self.client is not None
 
 
 def run_study(
@@ -48,6 +73,7 @@ def run_study(
     time_limit: float | None,
     retries: int,
     accept_changes: bool,
+    cluster: Cluster,
 ) -> xr.Dataset:
     """Run a study; see `subriem.study.Study.run`.
 
@@ -73,6 +99,8 @@ def run_study(
         How often a task is tried again whose worker died.
     accept_changes
         Keep what another version of the study finished.
+    cluster
+        The Dask cluster, if any.
 
     Returns
     -------
@@ -100,13 +128,14 @@ def run_study(
         raise InputError("accept_changes says what to do with finished tasks: expected resume")
     if study.task_function is None:
         raise InputError(f"study {study.name!r} has no task; decorate one with @study.task")
+    check_output(out)
     manifest = make_manifest(study, grid, variant)
     count = math.prod(len(values) for values in grid.values())
     folder = RunFolder(out.with_name(f"{out.stem}.parts"), count)
     find_complete = partial(_complete_result, study, out, folder, manifest, progress)
     if resume and (complete := find_complete()) is not None:
         return complete
-    executor = _choose_executor(study, workers, progress, time_limit, retries)
+    executor = _choose_executor(study, workers, progress, time_limit, retries, cluster)
     start = time.perf_counter()
     with folder.hold():
         # again: the run that had the folder may have ended since
@@ -130,8 +159,8 @@ def run_study(
             for number in prepared.left
         ]
         _compute(study.name, folder, calls, executor, progress)
-        combined, failed = _merge(study, folder, grid, {**manifest, **prepared.earlier})
-        save(combined, out)
+        everything = {**manifest, **prepared.earlier}
+        combined, failed = merge_parts(study, folder, grid, everything, out)
         if not failed:
             folder.remove()
     seconds = time.perf_counter() - start
@@ -153,8 +182,34 @@ def _tell_of_damage(name: str, folder: RunFolder, prepared: Prepared, progress: 
 
 
 def _choose_executor(
-    study: Study, workers: int, progress: bool, time_limit: float | None, retries: int
+    study: Study,
+    workers: int,
+    progress: bool,
+    time_limit: float | None,
+    retries: int,
+    cluster: Cluster,
 ) -> Executor:
+    if cluster.is_asked_for:
+        if study.file is None:
+            raise InputError(
+                f"study {study.name!r} is not a global of a Python file, so no other process can "
+                "load it: expected no Dask cluster"
+            )
+        from subriem.study.dask_client import choose_cluster
+        from subriem.study.dask_executor import on_cluster
+        from subriem.study.exchange import check_exchange
+
+        connect = choose_cluster(cluster.scheduler, cluster.client, workers, cluster.memory_limit)
+        return on_cluster(
+            study,
+            connect,
+            time_limit=time_limit,
+            retries=retries,
+            exchange=None if cluster.exchange is None else check_exchange(cluster.exchange),
+            say=lambda message: tell(f"{study.name}: {message}", show=progress),
+        )
+    if cluster.memory_limit is not None or cluster.exchange is not None:
+        raise InputError("memory_limit and exchange are of a Dask cluster: expected a scheduler")
     if study.file is not None:
         return in_processes(workers, study.threads_per_task, time_limit=time_limit, retries=retries)
     if time_limit is not None:
@@ -189,45 +244,11 @@ def _compute(
             f"{name}: stopped, {done} of {total} tasks are kept in {folder.path}; go on with "
             "--resume"
         ) from None
-
-
-def _merge(
-    study: Study, folder: RunFolder, grid: Grid, manifest: dict[str, Any]
-) -> tuple[xr.Dataset, int]:
-    parts = [_read_or_discard(folder, number) for number in range(folder.count)]
-    datasets = [dataset for dataset, _ in parts]
-    outcomes = [outcome for _, outcome in parts]
-    for number, problem in find_conflicts(datasets, grid).items():
-        datasets[number] = None
-        message = f"the returned dataset {problem}"
-        outcomes[number] = Outcome("failed", message, outcomes[number].seconds)
-        folder.discard(number, outcomes[number])
-    arguments = {"grid": grid, "variant": manifest["variant"]}
-    attributes = provenance("Study.run", arguments, seed=study.seed)
-    attributes |= {"study": study.name, "study_manifest": manifest}
-    if study.question:
-        attributes["question"] = study.question
-    combined = combine_tasks(datasets, grid, attributes)
-    shape = tuple(len(values) for values in grid.values())
-    columns: dict[str, tuple[list[Any], str, str]] = {
-        "task_status": ([one.status for one in outcomes], "what became of the task", "1"),
-        "task_message": ([one.message for one in outcomes], "why the task failed", "1"),
-        "task_seconds": ([one.seconds for one in outcomes], "duration of the task", "s"),
-    }
-    for name, (values, long_name, units) in columns.items():
-        attrs = {"long_name": long_name, "units": units}
-        combined[name] = (tuple(grid), np.array(values).reshape(shape), attrs)
-    validate(combined)
-    return combined, sum(one.status != "ok" for one in outcomes)
-
-
-def _read_or_discard(folder: RunFolder, number: int) -> tuple[xr.Dataset | None, Outcome]:
-    try:
-        return folder.read(number)
-    except ResultsError as error:
-        outcome = Outcome("failed", f"ResultsError: {error}")
-        folder.discard(number, outcome)
-        return None, outcome
+    except ClusterLostError as error:
+        raise ClusterLostError(
+            f"{name}: {error}; {done} of {total} tasks are kept in {folder.path}; go on with "
+            "--resume, on a cluster or without one"
+        ) from error
 
 
 def _complete_result(
@@ -236,7 +257,7 @@ def _complete_result(
     if folder.read_manifest() is not None or not out.exists():
         return None
     try:
-        dataset = open_results(out)
+        dataset = open_merged(out)
     except ResultsError:
         return None
     if dataset.attrs.get("study_manifest") != manifest or (dataset["task_status"] != "ok").any():

@@ -19,6 +19,7 @@ from subriem.study.lock import Holder, read_holder
 from subriem.study.parts import RUNNING
 
 if TYPE_CHECKING:
+    import xarray as xr
     from rich.console import Console
 
 __all__ = ["RunStatus", "print_status", "read_status"]
@@ -92,11 +93,12 @@ def read_status(path: Path) -> RunStatus:
     Traceback (most recent call last):
     subriem.errors.ResultsError: there is no file results/none.nc and no run folder ...none.parts
     """
-    folder = path if path.is_dir() else path.with_name(f"{path.stem}.parts")
+    is_folder = path.is_dir() and path.suffix != ".zarr"
+    folder = path if is_folder else path.with_name(f"{path.stem}.parts")
     manifest = RunFolder(folder, 0).read_manifest()
     if manifest is not None:
         return _of_folder(folder, manifest)
-    if path.is_dir():
+    if is_folder:
         raise ResultsError(f"{path} holds no manifest of a run")
     if not path.exists():
         raise ResultsError(f"there is no file {path} and no run folder {folder}")
@@ -136,7 +138,11 @@ def _of_folder(path: Path, manifest: dict[str, Any]) -> RunStatus:
 
 
 def _of_file(path: Path) -> RunStatus:
-    dataset = open_results(path)
+    with open_results(path, lazy=True) as dataset:
+        return _of_dataset(dataset, path)
+
+
+def _of_dataset(dataset: xr.Dataset, path: Path) -> RunStatus:
     if "task_status" not in dataset:
         raise ResultsError(f"{path} is not the result of a study: it has no 'task_status'")
     states = dataset["task_status"]

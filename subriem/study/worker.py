@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import multiprocessing
-import multiprocessing.connection
 import os
+import select
 import threading
 import time
 import traceback
@@ -31,8 +30,8 @@ __all__ = [
     "TaskCall",
     "compute_part",
     "execute",
-    "leave_with_parent",
     "serve",
+    "serve_on",
     "write_failure",
 ]
 
@@ -102,7 +101,24 @@ class Outcome:
     traceback: str = ""
 
 
-def serve(connection: Connection) -> None:
+def serve_on(file: int, idle: float | None) -> None:
+    """What a worker process runs: serve on an open socket, and end when its other end closes.
+
+    Parameters
+    ----------
+    file
+        Number of the open file.
+    idle
+        As for `serve`.
+    """
+    # what a task starts must not keep the socket open
+    os.set_inheritable(file, False)
+    _leave_with_parent(file)
+    with suppress(EOFError, OSError), Connection(file) as connection:
+        serve(connection, idle)
+
+
+def serve(connection: Connection, idle: float | None = None) -> None:
     """Run in a worker: answer calls until the other end closes.
 
     Each call is answered by `STARTED`, when the study is loaded and the task begins, and by its
@@ -112,9 +128,12 @@ def serve(connection: Connection) -> None:
     ----------
     connection
         Where calls come from and answers go.
+    idle
+        Seconds without a call after which it returns; None: never.
 
     Examples
     --------
+    >>> import multiprocessing
     >>> here, there = multiprocessing.Pipe()
     >>> here.send(TaskCall(0, {}, None, "a.nc", "none.py", "x"))
     >>> here.send(None)
@@ -122,9 +141,8 @@ def serve(connection: Connection) -> None:
     >>> here.recv().status
     'failed'
     """
-    leave_with_parent()
     with suppress(EOFError, OSError):
-        while (call := connection.recv()) is not None:
+        while connection.poll(idle) and (call := connection.recv()) is not None:
             connection.send(execute(call, started=lambda: connection.send(STARTED)))
 
 
@@ -268,22 +286,16 @@ def write_failure(path: Path, outcome: Outcome) -> None:
     save(xr.Dataset(attrs={OUTCOME: vars(outcome)}), path)
 
 
-def leave_with_parent() -> None:
-    """Let this worker end when the process that started it is gone, also by SIGKILL.
+def _leave_with_parent(file: int) -> None:
+    """Let this process end when the one that started it is gone, also by SIGKILL."""
+    poll = select.poll()
+    poll.register(file, 0)  # no event but the closing of the other end
 
-    Examples
-    --------
-    >>> leave_with_parent()  # nothing to do in a process that is no worker
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
+    def wait() -> None:
+        poll.poll()
+        os._exit(1)
 
-        def wait() -> None:
-            multiprocessing.connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _failure(error: BaseException, seconds: float) -> Outcome:

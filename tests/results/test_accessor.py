@@ -392,7 +392,7 @@ def summaries(heisenberg, orbit, fan):
     yield (
         "abnormal",
         sr.abnormal(sr.models.liu_sussmann(), at=[0, 0, 0]),
-        {"strictly_abnormal": "yes"},
+        {"strictly abnormal": "yes"},
     )
 
 

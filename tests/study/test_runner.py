@@ -155,7 +155,7 @@ def test_a_worker_killed_from_outside_fails_its_task_only(place):
     process = place.start("--workers", "2", plan="short-3=wait")
     wait_until(lambda: (place.parts / "00003.nc").exists())
     for worker in children(process.pid):
-        if any("spawn_main" in word for word in command_line(worker)):
+        if any("serve_on" in word for word in command_line(worker)):
             os.kill(worker, signal.SIGKILL)
     process.communicate(timeout=30)
     assert process.returncode == 1
