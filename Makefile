@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install study test lint clean
+.PHONY: install study test lint docs clean
 
 install: $(STAMP)
 
@@ -17,10 +17,17 @@ study: $(STAMP)
 	$(BIN)/subriem run studies/adapted_flow.py --out results/adapted_flow.nc --workers 2 --fresh
 
 # One thread a worker: two test processes share two cores without stalling each other. The examples
-# of the README build on each other, and stay in one process.
+# of the README and of the documentation build on each other, and stay in one process.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest README.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore=README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest README.md docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore=README.md --ignore=docs
+
+# The whole site anew: pictures, pages, reference; then every link is followed.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	rm -rf docs/_build docs/api/generated
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
