@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install study test lint docs clean
+.PHONY: install study test lint docs bench clean
 
 install: $(STAMP)
 
@@ -34,5 +34,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy subriem models studies
 
+# Side by side with the peers of benchmarks/peers.txt, in an environment of their own. For a part or
+# a shorter run: make bench BENCH="--only training,gram --quick".
+bench:
+	$(PYTHON) benchmarks/environment.py
+	.venv-bench/bin/python benchmarks/run.py $(BENCH)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

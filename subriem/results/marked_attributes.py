@@ -9,6 +9,7 @@ so that a plain text which looks like JSON stays a plain text.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,14 @@ import numpy as np
 from subriem.errors import InputTypeError
 from subriem.results.json_text import decode_json, encode_json
 
-__all__ = ["MARK", "decode_attributes", "encode_attributes", "is_unicode", "is_vector_attribute"]
+__all__ = [
+    "MARK",
+    "decode_attributes",
+    "encode_attributes",
+    "is_json_attribute",
+    "is_unicode",
+    "is_vector_attribute",
+]
 
 MARK = "_subriem"
 # of numbers in an attribute of NetCDF; HDF5 takes 64 kB for all of them
@@ -57,6 +65,26 @@ def is_vector_attribute(value: Any) -> bool:
     if isinstance(value, np.integer | np.floating):
         return _is_netcdf_number(value.dtype)
     return isinstance(value, float)
+
+
+def is_json_attribute(value: Any) -> bool:
+    """Whether JSON can hold the value of an attribute, and give it back as it was.
+
+    Parameters
+    ----------
+    value
+        Value of the attribute; texts and whole numbers are not asked for.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_json_attribute(0.5), is_json_attribute(float("nan"))
+    (True, False)
+    """
+    return isinstance(value, float) and not isinstance(value, np.generic) and math.isfinite(value)
 
 
 def encode_attributes(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -366,6 +367,7 @@ def decode_values(stored: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return stored.astype(dtype, copy=False)
 
 
+@lru_cache(1024)
 def _is_netcdf_name(name: str) -> bool:
     clean = not any(character in "/\0" or character.isspace() for character in name)
     return bool(name) and clean and is_unicode(name)

@@ -23,17 +23,14 @@ from xarray.backends import CachingFileManager
 from subriem.errors import InputTypeError, ResultsError
 from subriem.results.files import replacing, write_whole
 from subriem.results.guarded_file import GuardedFile
-from subriem.results.hdf5 import (
-    Hdf5Writer,
-    chunk_shape,
-    create_guarded,
-    is_ours,
-    open_image,
-    read_from_file,
-    read_stored,
-    write_image,
+from subriem.results.hdf5 import Hdf5Writer, chunk_shape, create_guarded, write_image
+from subriem.results.hdf5_reader import is_ours, open_image, read_from_file, read_stored
+from subriem.results.marked_attributes import (
+    MARK,
+    encode_attributes,
+    is_json_attribute,
+    is_vector_attribute,
 )
-from subriem.results.marked_attributes import MARK, encode_attributes
 from subriem.results.marks import encode_forms, encode_values, plain_values, stored_shape
 from subriem.results.stored import Contents, StoredVariable, assemble
 
@@ -110,7 +107,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
 
         write_store(dataset, path, _cut(dataset, dataset.variables), dataset.variables)
     elif dataset.nbytes <= LARGEST_IMAGE:
-        write_whole(path, _image(dataset, compress=True))
+        write_whole(path, _image(dataset))
     else:
         save_blocks(dataset, path, _cut(dataset, dataset.variables), dataset.variables)
     return path
@@ -185,7 +182,8 @@ def encode_results(dataset: xr.Dataset) -> bytes:
     Returns
     -------
     bytes
-        What `save` would write, but not compressed.
+        A NetCDF4 file that is made and read quickly: it is not compressed, and all attributes are
+        in one JSON text, from which `decode_results` and `open_results` give them back.
 
     Raises
     ------
@@ -200,7 +198,7 @@ def encode_results(dataset: xr.Dataset) -> bytes:
     """
     if not isinstance(dataset, xr.Dataset):
         raise InputTypeError(f"expected an xarray.Dataset to save, got {type(dataset).__name__}")
-    return _image(dataset, compress=False)
+    return _image(dataset, compact=True)
 
 
 def decode_results(content: bytes) -> xr.Dataset:
@@ -346,14 +344,14 @@ def _is_store(path: Path) -> bool:
     return path.suffix == ".zarr"
 
 
-def _image(dataset: xr.Dataset, *, compress: bool) -> bytes:
-    forms = encode_forms(dataset)
-    values = {
-        name: encode_values(name, plain_values(name, dataset.variables[name])) for name in forms
-    }
-    attrs = encode_attributes(dataset.attrs, "the dataset", always_marked=True)
+def _image(dataset: xr.Dataset, *, compact: bool = False) -> bytes:
+    is_native = is_json_attribute if compact else is_vector_attribute
+    forms = encode_forms(dataset, is_native)
+    variables = dataset.variables
+    values = {name: encode_values(name, plain_values(name, variables[name])) for name in forms}
+    attrs = encode_attributes(dataset.attrs, "the dataset", is_native, always_marked=True)
     coordinates = {str(name) for name in dataset.coords}
-    return write_image(forms, values, attrs, coordinates, compress=compress)
+    return write_image(forms, values, attrs, coordinates, compress=not compact, compact=compact)
 
 
 def _cut(dataset: xr.Dataset, names: Iterable[Any]) -> Iterator[Block]:

@@ -7,7 +7,6 @@ and writes Zarr (xarray among others) finds dimension names and coordinates wher
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import shutil
 import uuid
@@ -23,7 +22,12 @@ import xarray as xr
 from subriem.errors import ResultsError
 from subriem.results.files import sync_folder
 from subriem.results.hdf5 import chunk_shape
-from subriem.results.marked_attributes import MARK, decode_attributes, encode_attributes
+from subriem.results.marked_attributes import (
+    MARK,
+    decode_attributes,
+    encode_attributes,
+    is_json_attribute,
+)
 from subriem.results.marks import (
     coordinate_attributes,
     encode_forms,
@@ -66,9 +70,9 @@ def write_store(
     check_store(path)
     zarr = _zarr()
     streamed = {*streamed}
-    forms = encode_forms(dataset, _is_native)
+    forms = encode_forms(dataset, is_json_attribute)
     mark = {"variables": list(forms)}
-    attrs = encode_attributes(dataset.attrs, "the dataset", _is_native, extra=mark)
+    attrs = encode_attributes(dataset.attrs, "the dataset", is_json_attribute, extra=mark)
     along = coordinate_attributes(forms, {str(name) for name in dataset.coords})
     if not path.parent.is_dir():
         raise ResultsError(f"cannot write {path}: the folder {path.parent} does not exist")
@@ -190,10 +194,6 @@ def _zarr() -> Any:
             "name a file that ends in .nc"
         ) from error
     return zarr
-
-
-def _is_native(value: Any) -> bool:
-    return isinstance(value, float) and not isinstance(value, np.generic) and math.isfinite(value)
 
 
 def _put(array: Any, name: str, values: np.ndarray, corner: tuple[int, ...] | None = None) -> None:

@@ -30,7 +30,7 @@ __all__ = ["LARGEST_IN_MEMORY", "merge_parts", "open_merged"]
 #: Bytes of a combined dataset up to which it is made, and returned, in memory.
 LARGEST_IN_MEMORY = 1 << 28
 # about what a dataset takes beside its values
-_OVERHEAD = 1 << 16
+_OVERHEAD = 1 << 14
 
 
 def merge_parts(

@@ -190,6 +190,27 @@ def test_a_zarr_store_is_replaced_whole_and_no_other_folder_is(tmp_path, monkeyp
         save(xr.Dataset(), tmp_path / "b.zarr")
 
 
+def test_the_bytes_of_a_dataset_are_a_netcdf_file(tmp_path):
+    """Its attributes are in one text, which other tools do not know; all else they read."""
+    dataset = xr.Dataset(
+        {"v": (("time", "y"), np.eye(3)), "good": ("time", [True, False, True], {"units": "1"})},
+        {"time": [0.0, 1.0, 2.0], "label": ("time", ["a", "", "é"])},
+        {"single": np.float32(0.1), "vector": np.arange(3), "nothing": None, "nan": np.nan},
+    )
+    path = tmp_path / "a.nc"
+    path.write_bytes(encode_results(dataset))
+    plain = xr.load_dataset(path, engine="h5netcdf")
+    assert plain.v.dims == ("time", "y")
+    np.testing.assert_array_equal(plain.v, dataset.v)
+    np.testing.assert_array_equal(plain.time, dataset.time)
+    assert plain.label.values.tolist() == ["a", "", "é"]
+    assert open_results(path).identical(dataset)
+    with open_results(path, lazy=True) as lazy:
+        assert lazy.identical(dataset)
+    with pytest.raises(ResultsError, match=r"no NetCDF4 file, or cut off"):
+        decode_results(path.read_bytes()[:-500])
+
+
 def test_files_of_an_earlier_version_are_read(tmp_path):
     """Written by xarray, with the same marks and without the width of text."""
     mark = '{"json": ["radius"]}'
