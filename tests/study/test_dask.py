@@ -197,7 +197,8 @@ def processes_of(folder, *, slots=1, hide=None):
     try:
         scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0"]
         start(*scheduler, "--host", "127.0.0.1", "--scheduler-file", str(file))
-        wait_until(file.exists)
+        # the scheduler writes it in place: its last character comes last
+        wait_until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))
         address = json.loads(file.read_text())["address"]
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", address]
         worker += [
