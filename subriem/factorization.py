@@ -256,12 +256,12 @@ def cholesky_solve(lower: torch.Tensor, rhs: torch.Tensor) -> torch.Tensor:
 
     Parameters
     ----------
-    lower : Tensor, shape (n, n)
-    rhs : Tensor, shape (n, k)
+    lower : Tensor, shape (..., n, n)
+    rhs : Tensor, shape (..., n, k)
 
     Returns
     -------
-    Tensor, shape (n, k)
+    Tensor, shape (..., n, k)
 
     Examples
     --------

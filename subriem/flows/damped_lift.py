@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from subriem.factorization import cholesky_solve
 from subriem.gram import assemble_gram, layer_terms
 from subriem.krylov import conjugate_gradient
 from subriem.network import Linearization, OutputMap
@@ -170,31 +171,33 @@ class DampedLift:
         lower, failed = torch.linalg.cholesky_ex(matrix)
         if int(failed):
             return None
-        return lambda rhs: torch.cholesky_solve(rhs[:, None], lower)[:, 0]
+        return lambda rhs: cholesky_solve(lower, rhs[:, None])[:, 0]
 
     def _assemble(self, theta: torch.Tensor) -> torch.Tensor:
         outputs = self.outputs
-        if not self._by_layers:
-            return outputs.linearize(theta).gram
-        terms, _ = layer_terms(
-            outputs.module, outputs.evaluate, outputs.unflatten(theta), outputs.inputs
-        )
+        by_layers = self._assemble_by_layers(theta) if self._by_layers else None
+        return outputs.linearize(theta).gram if by_layers is None else by_layers
+
+    def _assemble_by_layers(self, theta: torch.Tensor) -> torch.Tensor | None:
+        """D D' by the layers' rules alone, unchecked; None where they leave a parameter over."""
+        outputs = self.outputs
+        try:
+            terms, leftover = layer_terms(
+                outputs.module, outputs.evaluate, outputs.unflatten(theta), outputs.inputs
+            )
+        except RuntimeError:
+            return None
+        if leftover:
+            return None
         like = theta.new_empty(outputs.samples, outputs.width)
         return assemble_gram(terms, [], like, outputs.memory // 4)
 
     def _layers_agree(self, theta: torch.Tensor) -> bool:
         """Whether every parameter is in a layer with a rule, and the rules give D D'."""
-        outputs = self.outputs
-        try:
-            _, leftover = layer_terms(
-                outputs.module, outputs.evaluate, outputs.unflatten(theta), outputs.inputs
-            )
-        except RuntimeError:
+        found = self._assemble_by_layers(theta)
+        if found is None:
             return False
-        if leftover:
-            return False
-        self._by_layers = True
-        exact = outputs.linearize(theta).gram
-        error = torch.linalg.matrix_norm(self._assemble(theta) - exact)
+        exact = self.outputs.linearize(theta).gram
+        error = torch.linalg.matrix_norm(found - exact)
         eps = torch.finfo(theta.dtype).eps
         return bool(error <= 1e3 * eps * torch.linalg.matrix_norm(exact))

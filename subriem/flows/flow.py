@@ -13,6 +13,7 @@ import xarray as xr
 
 from subriem.errors import InputError, InputTypeError, NumericalError
 from subriem.flows.adapted import AdaptedFlow
+from subriem.flows.arguments import check_callback, check_loss, check_map
 from subriem.flows.losses import Loss, SquaredLoss
 from subriem.flows.orbit import LARGE_VARIABLES, OrbitPoint, OrbitRecorder, Stage, regime_of
 from subriem.flows.path_following import PathPoint
@@ -139,8 +140,7 @@ def flow(
     ----------
     T. Chen, arXiv:2311.15487; T. Chen, P. Munoz Ewald, arXiv:2408.01517.
     """
-    if callback is not None and not callable(callback):
-        raise InputTypeError(f"callback must be callable, got {type(callback).__name__}")
+    check_callback(callback)
     _check(outputs, loss, kind, tau, tolerance, rtol, on_rank_loss, max_steps, keep)
     theta = outputs.as_parameters(start)
     at = outputs.linearize(theta)
@@ -271,15 +271,8 @@ def _check(
     max_steps: int,
     keep: Sequence[str],
 ) -> None:
-    if not isinstance(outputs, OutputMap):
-        raise InputTypeError(
-            f"expected an OutputMap, got {type(outputs).__name__}; make one from a torch module "
-            "and its inputs"
-        )
-    if not isinstance(loss, Loss):
-        raise InputTypeError(
-            f"expected a SquaredLoss or CrossEntropyLoss, got {type(loss).__name__}"
-        )
+    check_map(outputs)
+    check_loss(loss)
     if kind not in _KINDS:
         raise InputError(f"kind must be one of {_KINDS}, got {kind!r}")
     if (kind == "interpolated") != (tau is not None):

@@ -13,6 +13,7 @@ import xarray as xr
 
 from subriem.errors import InputError, InputTypeError, NumericalError
 from subriem.factorization import TriangularFactor
+from subriem.flows.arguments import check_map
 from subriem.flows.orbit import LARGE_VARIABLES, measure_spectrum, regime_of
 from subriem.flows.output_curves import Piece, TimedCurve, read_curve
 from subriem.flows.path_following import PathFollower, PathPoint
@@ -361,11 +362,7 @@ def _dataset(
 
 
 def _check(outputs: Any, rtol: float, max_steps: int, keep: Sequence[str]) -> None:
-    if not isinstance(outputs, OutputMap):
-        raise InputTypeError(
-            f"expected an OutputMap, got {type(outputs).__name__}; make one from a torch module "
-            "and its inputs"
-        )
+    check_map(outputs)
     if isinstance(rtol, bool) or not isinstance(rtol, Real):
         raise InputTypeError(f"rtol must be a number, got {rtol!r}")
     if not 0.0 < rtol < 1.0:

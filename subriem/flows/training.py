@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 
 from subriem.errors import InputError, InputTypeError, NumericalError
+from subriem.flows.arguments import check_callback, check_loss, check_map
 from subriem.flows.damped_lift import DampedLift, TrainingPoint
 from subriem.flows.losses import Loss
 from subriem.flows.progress import watch_flow
@@ -271,17 +272,9 @@ class _Run:
 
 
 def _check(outputs: Any, loss: Any, tolerance: Any, max_steps: Any, callback: Any) -> None:
-    if not isinstance(outputs, OutputMap):
-        raise InputTypeError(
-            f"expected an OutputMap, got {type(outputs).__name__}; make one from a torch module "
-            "and its inputs"
-        )
-    if not isinstance(loss, Loss):
-        raise InputTypeError(
-            f"expected a SquaredLoss or CrossEntropyLoss, got {type(loss).__name__}"
-        )
-    if callback is not None and not callable(callback):
-        raise InputTypeError(f"callback must be callable, got {type(callback).__name__}")
+    check_map(outputs)
+    check_loss(loss)
+    check_callback(callback)
     if isinstance(max_steps, bool) or not isinstance(max_steps, Integral):
         raise InputTypeError(f"max_steps must be a whole number, got {max_steps!r}")
     if int(max_steps) < 1:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from subriem.factorization import cholesky_solve
 from subriem.gram import LayerTerm, assemble_gram, layer_terms
 from subriem.network.rows import column_blocks
 
@@ -113,9 +114,7 @@ class BlockFactor:
     def __call__(self, vector: torch.Tensor) -> torch.Tensor:
         """Apply the preconditioner to a vector of shape (NQ,)."""
         turned = (vector.view(-1, len(self.basis)) @ self.basis).mT[..., None]
-        # torch.cholesky_solve copies the factors at every call
-        half = torch.linalg.solve_triangular(self.lower, turned, upper=False)
-        solved = torch.linalg.solve_triangular(self.lower.mT, half, upper=True)
+        solved = cholesky_solve(self.lower, turned)
         return (solved[..., 0].mT @ self.basis.mT).reshape(-1)
 
 
